@@ -1,0 +1,251 @@
+"""The prediction log: every answer is durable in a database before it is given.
+
+SQLite by default (write-ahead log, synchronous=FULL: a commit survives a crash), any
+SQLAlchemy URL by setting. One transaction holds all rows of a request.
+"""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.errors import LogUnavailableError, RequestConflictError
+
+DEFAULT_URI = "sqlite:///predictions.db"
+
+metadata = sa.MetaData()
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.String(36), primary_key=True),
+    sa.Column("request_id", sa.String(255), index=True),
+    sa.Column("row_index", sa.Integer, nullable=False),
+    sa.Column("entity_id", sa.String(255), index=True),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("model_name", sa.String(255)),
+    sa.Column("model_version", sa.String(32)),
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=False),
+    sa.Column("features", sa.JSON, nullable=False),
+    sa.Column("source", sa.String(64), nullable=False),
+)
+
+ground_truth = sa.Table(
+    "ground_truth",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("prediction_id", sa.String(36), index=True),
+    sa.Column("entity_id", sa.String(255), index=True),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One scored row, as it is stored and answered. `features` maps names to finite
+    numbers, or None where missing."""
+
+    prediction_id: str
+    row_index: int
+    entity_id: str | None
+    score: float
+    label: int
+    threshold: float
+    features: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model answered: `name` and `version` are None outside the registry."""
+
+    name: str | None
+    version: str | None
+    run_id: str | None
+
+
+def prediction_ids(n_rows: int, request_id: str | None = None) -> list[str]:
+    """Return `n_rows` unique ids: time-ordered, or derived from the request's id if it has one.
+
+    Time-ordered ids (UUID version 7, RFC 9562) keep inserts at the end of the index.
+    Derived ones (version 8) let a retry meet the rows of its first attempt.
+    """
+    if request_id is not None:
+        return [
+            str(_as_uuid(hashlib.sha256(f"{row}\0{request_id}".encode()).digest()[:16], version=8))
+            for row in range(n_rows)
+        ]
+    milliseconds = (time.time_ns() // 1_000_000).to_bytes(6, "big")
+    # The row's number follows the time, so that the ids of one request sort as its rows.
+    return [
+        str(_as_uuid(milliseconds + row.to_bytes(4, "big") + os.urandom(6), version=7))
+        for row in range(n_rows)
+    ]
+
+
+def _as_uuid(content: bytes, version: int) -> uuid.UUID:
+    """Return the UUID of `version` that keeps all of `content` but the six bits it must set."""
+    number = int.from_bytes(content, "big")
+    number = number & ~(0xF << 76) | version << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=number)
+
+
+class PredictionLog:
+    """Writes predictions to one database; safe to use from many threads and processes."""
+
+    def __init__(self, uri: str | None = None) -> None:
+        """Connect to `uri` (default: PREDICTION_LOG_URI) and create the tables if needed.
+
+        Raises:
+            LogUnavailableError: the database cannot be reached or written.
+        """
+        uri = uri or os.environ.get("PREDICTION_LOG_URI") or DEFAULT_URI
+        try:
+            self._engine = _connect(uri)
+            _create_tables(self._engine)
+        except (SQLAlchemyError, ImportError) as error:
+            raise LogUnavailableError(
+                f"prediction log {_without_password(uri)} cannot be opened: {_first_line(error)}"
+            ) from error
+
+    def record(
+        self,
+        rows: Sequence[Prediction],
+        model: ModelIdentity,
+        source: str,
+        request_id: str | None = None,
+    ) -> list[Prediction]:
+        """Store `rows` durably and return what to answer: with a `request_id` that was
+        stored before, the rows of its first attempt.
+
+        Raises:
+            RequestConflictError: `request_id` was used before with other rows.
+            LogUnavailableError: the rows could not be stored; none of them was.
+        """
+        if not rows:
+            return []
+        now = datetime.now(UTC)
+        shared = {
+            "request_id": request_id,
+            "created_at": now,
+            "model_name": model.name,
+            "model_version": model.version,
+            "run_id": model.run_id,
+            "source": source,
+        }
+        values = [vars(row) | shared for row in rows]
+        try:
+            with self._engine.begin() as connection:
+                if request_id is None:
+                    connection.execute(predictions.insert(), values)
+                    return list(rows)
+                return _record_once(connection, request_id, rows, values)
+        except SQLAlchemyError as error:
+            raise LogUnavailableError(
+                f"the prediction log cannot be written: {_first_line(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def _record_once(
+    connection: sa.Connection,
+    request_id: str,
+    rows: Sequence[Prediction],
+    values: list[dict[str, Any]],
+) -> list[Prediction]:
+    """Store the rows of a request that may have been stored before, perhaps at this moment.
+
+    The first insert of a row wins (its id follows from the request's); a second attempt
+    waits for it, finds its rows and compares them.
+    """
+    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+    connection.execute(insert(predictions).on_conflict_do_nothing(), values)
+    found = connection.execute(
+        sa.select(predictions)
+        .where(predictions.c.request_id == request_id)
+        .order_by(predictions.c.row_index)
+    )
+    fields = Prediction.__dataclass_fields__
+    stored = [
+        Prediction(**{name: row[name] for name in fields}) for row in found.mappings().all()
+    ]
+    if [_content(row) for row in stored] != [_content(row) for row in rows]:
+        # Raised inside the transaction: rows just inserted beside older ones are taken back.
+        raise RequestConflictError(
+            f"request id {request_id!r} was used before with other rows: "
+            "send new content under a new id"
+        )
+    return stored
+
+
+def _content(row: Prediction) -> tuple[str | None, str]:
+    """What a retry must repeat. The score may differ: a new champion may have come since."""
+    return row.entity_id, json.dumps(row.features, sort_keys=True)
+
+
+def _connect(uri: str) -> sa.Engine:
+    url = sa.make_url(uri)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise LogUnavailableError(
+            f"prediction log {_without_password(uri)}: use a sqlite:// or postgresql:// URL"
+        )
+    engine = sa.create_engine(url, json_serializer=_dump_json, pool_pre_ping=True)
+    if url.get_backend_name() == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are ours, see _begin_immediate
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # Taking the write lock at once avoids the deadlock of two readers that both want to write.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    """Create what is missing; several processes may do so at once."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
+        metadata.create_all(connection)
+
+
+def _dump_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _first_line(error: Exception) -> str:
+    """The cause in one line, without SQL and parameters."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def _without_password(uri: str) -> str:
+    try:
+        return sa.make_url(uri).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "(unreadable URL)"

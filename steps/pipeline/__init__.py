@@ -1,0 +1,1 @@
+"""What the steps share: data, evaluation, candidates, export and registry, once for all engines."""

@@ -1,0 +1,182 @@
+"""Candidates: what an engine hands over, and the record each leaves in MLflow."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from serving.scorer import Manifest, PortableScorer, correct_prior
+from steps.pipeline.errors import EngineError, ExportError, ParameterError
+from steps.pipeline.evaluation import Floats, evaluate, ks_threshold
+from steps.pipeline.export import prove
+from steps.pipeline.plots import curves, log_figures
+from steps.pipeline.reference import QUANTILES
+from steps.pipeline.splits import Splits
+
+log = logging.getLogger("ml-pipes")
+
+SCORER = "scorer"
+CONFIGURATION = "configuration.json"
+
+Configuration = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model of any engine.
+
+    Attributes:
+        algorithm: its name, as its engine says it.
+        configuration: JSON from which its engine fits it again on other rows; None if it
+            cannot.
+        probability: its native raw probability of class 1 for each validation row, shape
+            (n_rows,).
+        log_native: logs it to the active run with the MLflow flavor of its engine.
+        export: writes its graph into a folder and returns the kind (see `serving.graphs`).
+        positive_weight: of a positive row in the fit, relative to a negative one.
+    """
+
+    algorithm: str
+    configuration: Configuration | None
+    probability: Floats
+    log_native: Callable[[], None]
+    export: Callable[[Path], str]
+    positive_weight: float = 1.0
+
+    @property
+    def scores(self) -> Floats:
+        """Its probabilities at the training prior, shape (n_rows,).
+
+        Raises:
+            EngineError: it gives something that is no probability.
+        """
+        raw = self.probability
+        if not (np.isfinite(raw).all() and (raw >= 0).all() and (raw <= 1).all()):
+            raise EngineError(f"{self.algorithm} gave scores that are no probabilities")
+        return correct_prior(raw, self.positive_weight)
+
+
+def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
+    """Log a candidate as a child run: metrics, plots, native model, proven portable scorer."""
+    validation = splits.validation
+    with mlflow.start_run(run_name=f"{engine} {fitted.algorithm}", nested=True):
+        splits.log_inputs(splits.training, validation)
+        scores = fitted.scores
+        metrics = evaluate(validation.y, scores)
+        mlflow.log_metrics({f"val_{name}": value for name, value in metrics.items()})
+        mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
+        log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
+        threshold = ks_threshold(validation.y, scores)
+        verdict = _log_model(engine, fitted, splits, scores, threshold)
+        log.info(
+            "%s %s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
+            engine, fitted.algorithm, metrics["ks"], metrics["roc_auc"], metrics["log_loss"],
+            verdict,
+        )
+
+
+def record_refit(engine: str, fitted: Fitted, splits: Splits, refit_of: str) -> None:
+    """Log a winner that was fitted again on training and validation rows.
+
+    It has seen the validation rows, so they measure nothing any more: no metrics. They still
+    prove its export. The threshold stays that of the first fit, whose validation scores
+    were those of unseen rows.
+    """
+    with mlflow.start_run(run_name=f"{engine} {fitted.algorithm} refit", nested=True):
+        splits.log_inputs(splits.training, splits.validation)
+        mlflow.set_tag("refit_of", refit_of)
+        with download_scorer(refit_of) as scorer:
+            threshold = Manifest.read(scorer).threshold
+        verdict = _log_model(engine, fitted, splits, fitted.scores, threshold)
+        log.info("%s %s fitted again; export %s", engine, fitted.algorithm, verdict)
+
+
+def read_configuration(run_id: str) -> Configuration:
+    """Return the configuration of a candidate.
+
+    Raises:
+        ParameterError: the run is no candidate, or one that cannot be refitted.
+    """
+    try:
+        configuration: Configuration = mlflow.artifacts.load_dict(
+            f"runs:/{run_id}/{CONFIGURATION}"
+        )
+    except (MlflowException, OSError) as error:
+        raise ParameterError(
+            f"refit_of: run {run_id} is not a candidate that can be refitted ({error})"
+        ) from None
+    return configuration
+
+
+def candidates_of(step_run_id: str) -> list[Run]:
+    """Return the finished candidate runs below a training step's run, in order of recording."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(step_run_id).info.experiment_id
+    runs = client.search_runs(
+        [experiment],
+        f"tags.`mlflow.parentRunId` = '{step_run_id}' and tags.proven != ''",
+        order_by=["attributes.start_time ASC"],
+    )
+    return list(runs)
+
+
+@contextmanager
+def download_scorer(run_id: str) -> Iterator[Path]:
+    """Give a local copy of a run's portable scorer; it goes away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        yield Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=SCORER, dst_path=folder
+            )
+        )
+
+
+def _log_model(
+    engine: str, fitted: Fitted, splits: Splits, scores: Floats, threshold: float
+) -> str:
+    """Log what both kinds of record share, and return the verdict on the export in words."""
+    mlflow.set_tags({"engine": engine, "algorithm": fitted.algorithm})
+    if fitted.configuration is not None:
+        mlflow.log_dict(fitted.configuration, CONFIGURATION)
+        mlflow.log_params(_short(fitted.configuration))
+    fitted.log_native()
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
+        folder = Path(temporary)
+        try:
+            Manifest(
+                kind=fitted.export(folder),
+                features=tuple(splits.features),
+                positive_weight=fitted.positive_weight,
+                threshold=threshold,
+                reference=splits.description.reference | {"scores": _quantiles(scores)},
+            ).write(folder)
+            proof = prove(PortableScorer.load(folder), scores, splits.validation)
+            failures = proof.failures
+            mlflow.log_metric("export_largest_difference", proof.largest_difference)
+        except ExportError as error:
+            failures = [str(error)]
+        mlflow.log_artifacts(temporary, SCORER)
+    verdict = "; ".join(failures) if failures else "equal to the model"
+    mlflow.set_tags({"proven": str(not failures).lower(), "export": verdict})
+    return verdict
+
+
+def _short(configuration: Configuration) -> dict[str, Any]:
+    """Return what of a configuration is worth a column in MLflow's table of runs."""
+    flat = pd.json_normalize(configuration, sep=".").iloc[0].to_dict()
+    return {name: value for name, value in flat.items() if len(json.dumps(value)) <= 100}
+
+
+def _quantiles(scores: Floats) -> list[float]:
+    quantiles: list[float] = np.quantile(scores, QUANTILES).tolist()
+    return quantiles

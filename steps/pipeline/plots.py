@@ -1,0 +1,128 @@
+"""The pictures of a model and of a comparison. Each function returns a figure to log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+import mlflow
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import ecdf
+from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
+
+from steps.pipeline.evaluation import Floats, Labels, ks, ks_threshold
+
+NEGATIVE, POSITIVE, MARK = "#4c78a8", "#d1495b", "#333333"
+# Scores are shown on a log-odds axis, where neither end is squeezed; it has no 0 and 1.
+LOWEST = 1e-7
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults: an engine's import may have changed fonts and colours."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def log_figures(figures: dict[str, Figure], folder: str) -> None:
+    """Log `figures`, by file name, to the active run. Fonts are looked up only here."""
+    with _own_style():
+        for name, figure in figures.items():
+            mlflow.log_figure(figure, f"{folder}/{name}")
+
+
+@_own_style()
+def curves(y: Labels, scores: Floats, title: str) -> dict[str, Figure]:
+    """Return the ROC, PR, KS and calibration plots of `scores`, by file name."""
+    drawings = {"roc": _roc, "pr": _pr, "ks": _ks, "calibration": _calibration}
+    figures = {}
+    for name, draw in drawings.items():
+        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        axes = figure.subplots()
+        draw(axes, y, scores)
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.25)
+        figures[f"{name}.png"] = figure
+    return figures
+
+
+def _roc(axes: Axes, y: Labels, scores: Floats) -> None:
+    RocCurveDisplay.from_predictions(y, scores, ax=axes, name="model", color=POSITIVE)
+    axes.plot([0, 1], [0, 1], color=MARK, lw=0.8, ls=":", label="chance")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    axes.legend(loc="lower right")
+
+
+def _pr(axes: Axes, y: Labels, scores: Floats) -> None:
+    PrecisionRecallDisplay.from_predictions(y, scores, ax=axes, name="model", color=POSITIVE)
+    axes.axhline(y.mean(), color=MARK, lw=0.8, ls=":", label=f"chance ({y.mean():.2%} positive)")
+    axes.set(xlabel="recall", ylabel="precision")
+    axes.legend(loc="lower left")
+
+
+def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
+    shown = np.clip(scores, LOWEST, 1 - LOWEST)
+    for label, color in ((0, NEGATIVE), (1, POSITIVE)):
+        distribution = ecdf(shown[y == label]).cdf
+        axes.step(
+            distribution.quantiles,
+            distribution.probabilities,
+            where="post",
+            color=color,
+            label=f"class {label}",
+        )
+    at = ks_threshold(y, scores)
+    below = [float((scores[y == label] < at).mean()) for label in (0, 1)]
+    axes.vlines(np.clip(at, LOWEST, 1 - LOWEST), min(below), max(below), color=MARK, ls="--")
+    axes.set_xscale("logit", one_half="0.5")
+    axes.set(xlabel="score", ylabel="share of rows below")
+    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="center right")
+
+
+def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
+    # Bins of equal size would hold no positives where they are rare: bins of equal positives.
+    observed, predicted = _calibration_points(y, scores)
+    axes.plot([LOWEST, 1], [LOWEST, 1], color=MARK, lw=0.8, ls=":", label="perfect")
+    axes.plot(predicted, observed, "o-", color=POSITIVE, label="model")
+    lowest = min(np.min(observed), np.min(predicted)) / 2
+    axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
+    axes.set(xlabel="mean score", ylabel="share of class 1")
+    axes.legend(loc="upper left")
+
+
+def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
+    """Return observed share and mean score of groups that hold an equal number of positives."""
+    groups = min(10, int(y.sum()))
+    edges = np.quantile(scores[y == 1], np.linspace(0, 1, groups + 1)[1:-1])
+    group = np.searchsorted(edges, scores, side="right")
+    points = pd.DataFrame({"group": group, "y": y, "score": scores}).groupby("group").mean()
+    points = points[(points["y"] > 0) & (points["score"] > 0)]
+    return points["y"].to_numpy(), points["score"].to_numpy()
+
+
+@_own_style()
+def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
+    """Return the candidates of `board` (columns engine, algorithm, and `metric`), best on top."""
+    figure = Figure(figsize=(8, 1.2 + 0.34 * len(board)), layout="constrained")
+    axes = figure.subplots()
+    engines = sorted(board["engine"].unique())
+    palette = dict(zip(engines, ("#4c78a8", "#f2a541", "#59a14f", "#b07aa1"), strict=False))
+    rows = board.iloc[::-1]
+    names = rows["engine"] + "  " + rows["algorithm"]
+    for place, (value, engine, usable) in enumerate(
+        zip(rows[metric], rows["engine"], rows["eligible"], strict=True)
+    ):
+        color = palette.get(engine, MARK)
+        axes.plot(value, place, "o", color=color, mfc=color if usable else "white", ms=8)
+        axes.annotate(
+            f"{value:.3f}", (value, place), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=8,
+        )
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    axes.margins(x=0.12)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_xlabel(f"{metric} on the validation split (hollow: export not equal to the model)")
+    return figure

@@ -1,0 +1,49 @@
+"""Child processes that never outlive the process that started them, however that one ends."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def tied_process(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command`, its output in a file, until the context ends or this process dies.
+
+    A guard process holds the other end of a pipe from this one. The system closes the pipe
+    even if this process is killed, and then the guard kills the command.
+    """
+    guard = [sys.executable, "-m", "steps.pipeline.processes", *command]
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            guard, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+def _guard(command: list[str]) -> int:
+    """Run `command` until it ends or standard input is closed; return its exit status."""
+    import signal
+    import threading
+
+    # A Ctrl-C in the terminal reaches the whole group: the parent decides, by closing the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    signal.signal(signal.SIGTERM, lambda *_: child.kill())
+
+    def kill_at_end_of_input() -> None:
+        sys.stdin.buffer.read()
+        child.kill()
+
+    threading.Thread(target=kill_at_end_of_input, daemon=True).start()
+    return child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""What surrounds every step: its command line, its MLflow run, and how it ends."""
+
+import functools
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+# Set before the libraries are imported: none of them shall report usage.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ.setdefault("MPLBACKEND", "agg")
+# A run's artifacts are small or many; MLflow's bars would hide the steps' own progress.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import click
+import mlflow
+from mlflow.entities import RunStatus
+
+from steps.pipeline.errors import ParameterError, PipelineError
+from steps.pipeline.parameters import PARAMETERS
+
+log = logging.getLogger("ml-pipes")
+
+
+def step(function: Callable[..., None]) -> Callable[[], None]:
+    """Turn `function` into an entry point that takes its parameters from the command line.
+
+    The names of its arguments are those of `MLproject`; none has a default here. The body
+    runs inside the step's MLflow run. An expected error ends it with one line on stderr, a
+    tag `error` on the run and exit status 1 (2 for a wrong parameter).
+    """
+    names = list(inspect.signature(function).parameters)
+    title = function.__name__
+
+    @functools.wraps(function)
+    def entry_point() -> None:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        log.setLevel(logging.INFO)
+        signal.signal(signal.SIGTERM, _interrupt)
+        mlflow.start_run(run_name=title)
+        status = RunStatus.FAILED
+        try:
+            # Inside the run, so that a wrong parameter marks the run that MLflow made as failed.
+            function(**parse(names, sys.argv[1:], title, function.__doc__))
+            status = RunStatus.FINISHED
+        except PipelineError as error:
+            mlflow.set_tag("error", str(error))
+            print(f"ml-pipes: {title}: {error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, ParameterError) else 1)
+        except KeyboardInterrupt:
+            status = RunStatus.KILLED
+            print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
+            sys.exit(130)
+        finally:
+            mlflow.end_run(RunStatus.to_string(status))
+
+    return entry_point
+
+
+def parse(names: list[str], arguments: list[str], title: str, help_: str | None) -> dict[str, Any]:
+    """Return the checked values of the parameters `names` from command line `arguments`.
+
+    Raises:
+        ParameterError: a value is not allowed, or one is missing.
+    """
+    options = [
+        click.Option([f"--{name}"], type=PARAMETERS[name], required=True) for name in names
+    ]
+    command = click.Command(f"python -m steps.{title}", params=list(options), help=help_)
+    try:
+        context = command.make_context(command.name, list(arguments))
+    except click.exceptions.Exit as wanted_help:
+        sys.exit(wanted_help.exit_code)
+    except click.UsageError as error:
+        raise ParameterError(" ".join(error.format_message().split())) from None
+    return context.params
+
+
+def _interrupt(_: int, __: FrameType | None) -> NoReturn:
+    """Take SIGTERM like Ctrl-C: unwind the stack, so that every `finally` ends what it started."""
+    raise KeyboardInterrupt

@@ -1,0 +1,289 @@
+"""Let PyCaret compare scikit-learn and LightGBM classifiers on the given split.
+
+    mlflow run . -e train_pycaret -P data_run_id=RUN_ID
+    mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+import onnx
+from lightgbm import LGBMClassifier
+from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+from pycaret.classification import ClassificationExperiment
+from skl2onnx import to_onnx, update_registered_converter
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from sklearn.base import ClassifierMixin
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from steps.pipeline.candidates import (
+    Configuration,
+    Fitted,
+    read_configuration,
+    record_candidate,
+    record_refit,
+)
+from steps.pipeline.errors import EngineError, ExportError
+from steps.pipeline.evaluation import Floats, ks
+from steps.pipeline.export import OPSET, linear_classifier, restore_thresholds, write_onnx
+from steps.pipeline.progress import progress
+from steps.pipeline.requirements import pinned
+from steps.pipeline.splits import Splits, open_splits
+from steps.pipeline.step import step
+
+log = logging.getLogger("ml-pipes")
+
+ENGINE = "pycaret"
+CANDIDATES = 5
+
+update_registered_converter(
+    LGBMClassifier,
+    "LightGbmLGBMClassifier",
+    calculate_linear_classifier_output_shapes,
+    convert_lightgbm,
+    options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+)
+
+
+@step
+def train_pycaret(data_run_id: str, profile: str, seed: int, refit_of: str) -> None:
+    """Compare classifiers with PyCaret, or fit one of them again on more rows."""
+    with open_splits(data_run_id) as splits:
+        if refit_of:
+            record_refit(ENGINE, refit(splits, read_configuration(refit_of)), splits, refit_of)
+        else:
+            for fitted in compare(splits, profile, seed):
+                record_candidate(ENGINE, fitted, splits)
+
+
+def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, ClassifierMixin]:
+    """Return the classifiers to compare, unfitted, by name.
+
+    Boosting and forests carry parameters that survive few positives: with the libraries'
+    defaults a leaf of one or two frauds gets an extreme value, and the ranking collapses.
+    Trees are not weighted: their scores are shares, which a weight moves too far to be
+    corrected afterwards.
+    """
+    trees = 300 if profile == "full" else 50
+    rounds = 500 if profile == "full" else 100
+    forest = {"n_estimators": trees, "min_samples_leaf": 5, "n_jobs": -1, "random_state": seed}
+    return {
+        "Logistic Regression": LogisticRegression(
+            class_weight={0: 1.0, 1: positive_weight}, max_iter=1000
+        ),
+        "Linear Discriminant Analysis": LinearDiscriminantAnalysis(),
+        "Quadratic Discriminant Analysis": QuadraticDiscriminantAnalysis(),
+        "Naive Bayes": GaussianNB(),
+        "Decision Tree": DecisionTreeClassifier(
+            max_depth=6, min_samples_leaf=20, random_state=seed
+        ),
+        "Random Forest": RandomForestClassifier(
+            **forest | {"n_estimators": trees // 3, "max_samples": 0.5}
+        ),
+        "Extra Trees": ExtraTreesClassifier(**forest),
+        "Hist Gradient Boosting": HistGradientBoostingClassifier(
+            learning_rate=0.05,
+            max_iter=rounds * 2 // 5,
+            l2_regularization=10,
+            early_stopping=False,  # it would set rows aside at random
+            random_state=seed,
+        ),
+        "LightGBM": LGBMClassifier(
+            learning_rate=0.02 if profile == "full" else 0.1,
+            n_estimators=rounds,
+            min_sum_hessian_in_leaf=1,
+            reg_lambda=10,
+            deterministic=True,
+            force_row_wise=True,
+            n_jobs=-1,
+            random_state=seed,
+            verbose=-1,
+        ),
+    }
+
+
+def compare(splits: Splits, profile: str, seed: int) -> list[Fitted]:
+    """Return the best classifiers by KS on the validation split, best first."""
+    y = splits.training.y
+    positive_weight = float((y == 0).sum() / (y == 1).sum())
+    offered = classifiers(profile, positive_weight, seed)
+    experiment = _experiment(splits, seed)
+    with progress(f"PyCaret compares {len(offered)} classifiers"):
+        best = experiment.compare_models(
+            include=list(offered.values()),
+            cross_validation=False,
+            sort="KS",
+            n_select=CANDIDATES,
+            verbose=False,
+        )
+    board = experiment.pull()
+    mlflow.log_table(board.round(4).reset_index(drop=True), "pycaret_comparison.json")
+    if len(board) < len(offered):
+        log.warning("PyCaret could fit only %d of %d classifiers", len(board), len(offered))
+    if not best:
+        raise EngineError("PyCaret could fit no classifier; see its messages above")
+    preprocessing = _plain_steps(experiment.get_config("pipeline"))
+    names = {type(classifier): name for name, classifier in offered.items()}
+    fitted = []
+    for model in best if isinstance(best, list) else [best]:
+        algorithm = names[type(model)]
+        configuration = {
+            "algorithm": algorithm,
+            "profile": profile,
+            "seed": seed,
+            "positive_weight": positive_weight,
+        }
+        pipeline = Pipeline([*preprocessing, ("classifier", model)])
+        fitted.append(_fitted(pipeline, configuration, splits))
+    return fitted
+
+
+def refit(splits: Splits, configuration: Configuration) -> Fitted:
+    """Return the classifier of `configuration`, fitted on training and validation rows.
+
+    The weight of positives is part of the configuration, so the correction of the scores
+    stays that of the first fit.
+    """
+    settings = dict(configuration)
+    algorithm = settings.pop("algorithm")
+    classifier = classifiers(**settings)[algorithm]
+    experiment = _experiment(splits, settings["seed"])
+    with progress(f"PyCaret fits {algorithm} on training and validation rows"):
+        whole = experiment.finalize_model(classifier)
+    return _fitted(Pipeline(_plain_steps(whole)), configuration, splits)
+
+
+def _experiment(splits: Splits, seed: int) -> ClassificationExperiment:
+    """Return a PyCaret experiment whose only holdout is the validation split."""
+    experiment = ClassificationExperiment()
+    experiment.setup(
+        data=splits.training.frame,
+        test_data=splits.validation.frame,
+        target=splits.target,
+        numeric_features=splits.names,
+        index=False,
+        numeric_imputation="median",
+        normalize=True,
+        session_id=seed,
+        system_log=False,
+        html=False,
+        verbose=False,
+    )
+    experiment.add_metric("ks", "KS", _ks_of_probabilities, target="pred_proba")
+    return experiment
+
+
+def _ks_of_probabilities(y: Any, probability: Any, **_: Any) -> float:
+    return ks(np.asarray(y), np.asarray(probability))
+
+
+def _plain_steps(pipeline: Any) -> list[tuple[str, Any]]:
+    """Return the fitted scikit-learn steps inside PyCaret's pipeline, without its wrappers."""
+    names = {"actual_estimator": "classifier"}
+    steps = []
+    for name, wrapper in pipeline.steps:
+        transformer = getattr(wrapper, "transformer", wrapper)
+        if name in ("numerical_imputer", "normalize", "actual_estimator"):
+            steps.append((names.get(name, name), transformer))
+        elif getattr(wrapper, "_include", None):
+            raise EngineError(f"PyCaret added a step that cannot be exported: {name}")
+    return steps
+
+
+def _fitted(pipeline: Pipeline, configuration: Configuration, splits: Splits) -> Fitted:
+    algorithm = configuration["algorithm"]
+    weighted = getattr(pipeline["classifier"], "class_weight", None) is not None
+    return Fitted(
+        algorithm=algorithm,
+        configuration=configuration,
+        positive_weight=configuration["positive_weight"] if weighted else 1.0,
+        probability=pipeline.predict_proba(splits.validation.X)[:, 1].astype(np.float64),
+        log_native=lambda: _log_native(pipeline, splits),
+        export=lambda folder: _export(pipeline, folder, splits),
+    )
+
+
+def _log_native(pipeline: Pipeline, splits: Splits) -> None:
+    mlflow.sklearn.log_model(
+        pipeline,
+        name="native",
+        serialization_format="cloudpickle",
+        signature=mlflow.models.infer_signature(splits.validation.X.head(100)),
+        pip_requirements=pinned("scikit-learn", "lightgbm", "pandas", "numpy"),
+    )
+
+
+def _export(pipeline: Pipeline, folder: Path, splits: Splits) -> str:
+    width = len(splits.names)
+    fill = pipeline["numerical_imputer"].statistics_ if splits.has_missing else None
+    scaler = pipeline["normalize"]
+    graph = _convert(pipeline["classifier"], width)
+    write_onnx(graph, folder, width, fill=fill, mean=scaler.mean_, scale=scaler.scale_)
+    return "onnx"
+
+
+def _convert(classifier: ClassifierMixin, width: int) -> onnx.ModelProto:
+    """Return the ONNX graph of a classifier: in float64, but for trees that round anyway."""
+    if isinstance(classifier, LogisticRegression | LinearDiscriminantAnalysis):
+        return linear_classifier(classifier.coef_[0], classifier.intercept_[0])
+    trees = isinstance(
+        classifier,
+        DecisionTreeClassifier
+        | RandomForestClassifier
+        | ExtraTreesClassifier
+        | HistGradientBoostingClassifier
+        | LGBMClassifier,
+    )
+    entry = FloatTensorType([None, width]) if trees else DoubleTensorType([None, width])
+    try:
+        graph = to_onnx(
+            classifier,
+            initial_types=[("rows", entry)],
+            options={id(classifier): {"zipmap": False}},
+            target_opset=OPSET,
+        )
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        raise ExportError(f"skl2onnx cannot convert it: {error}") from error
+    if thresholds := _float64_thresholds(classifier):
+        restore_thresholds(graph, thresholds)
+    return graph
+
+
+def _float64_thresholds(classifier: ClassifierMixin) -> dict[int, Floats]:
+    """Return the thresholds of boosted trees by feature; empty for models that have none.
+
+    scikit-learn's forests round their features to float32 themselves, so they need none.
+    """
+    found: dict[int, set[float]] = {}
+    if isinstance(classifier, LGBMClassifier):
+        splits = classifier.booster_.trees_to_dataframe().dropna(subset="split_feature")
+        names = classifier.booster_.feature_name()
+        for name, threshold in zip(splits["split_feature"], splits["threshold"], strict=True):
+            found.setdefault(names.index(name), set()).add(threshold)
+    elif isinstance(classifier, HistGradientBoostingClassifier):
+        for iteration in classifier._predictors:  # no public access
+            for node in np.concatenate([tree.nodes for tree in iteration]):
+                if not node["is_leaf"]:
+                    found.setdefault(int(node["feature_idx"]), set()).add(node["num_threshold"])
+    return {feature: np.array(sorted(values)) for feature, values in found.items()}
+
+
+if __name__ == "__main__":
+    train_pycaret()

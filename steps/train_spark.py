@@ -1,0 +1,233 @@
+"""Fit Spark ML's classifiers, on this machine or on a cluster.
+
+    mlflow run . -e train_spark -P data_run_id=RUN_ID
+    mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7077
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.spark
+import numpy as np
+from onnxmltools import convert_sparkml
+from onnxmltools.convert.common.data_types import FloatTensorType
+from py4j.protocol import Py4JError
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import (
+    DecisionTreeClassifier,
+    GBTClassifier,
+    LogisticRegression,
+    LogisticRegressionModel,
+    RandomForestClassifier,
+)
+from pyspark.ml.feature import Imputer, VectorAssembler
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from serving.java import use_java
+from steps.pipeline.candidates import (
+    Configuration,
+    Fitted,
+    read_configuration,
+    record_candidate,
+    record_refit,
+)
+from steps.pipeline.errors import EngineError, ExportError
+from steps.pipeline.evaluation import Floats
+from steps.pipeline.export import linear_classifier, write_onnx
+from steps.pipeline.progress import progress
+from steps.pipeline.requirements import pinned
+from steps.pipeline.splits import Part, Splits, open_splits
+from steps.pipeline.step import step
+
+log = logging.getLogger("ml-pipes")
+
+ENGINE = "spark"
+# The number of partitions follows from the data, never from the machine: another number gives
+# other trees. Two is the most whose sums do not depend on which partition is ready first.
+ROWS_PER_PARTITION = 500_000
+FEWEST_PARTITIONS = 2
+VECTOR, WEIGHT = "ml_pipes_vector", "ml_pipes_weight"
+
+
+@step
+def train_spark(
+    data_run_id: str, profile: str, seed: int, spark_master: str, refit_of: str
+) -> None:
+    """Fit the classifiers of Spark ML, or one of them again on more rows."""
+    with open_splits(data_run_id) as splits:
+        partitions = max(FEWEST_PARTITIONS, ceil(len(splits.training.frame) / ROWS_PER_PARTITION))
+        with spark_session(spark_master, partitions) as spark:
+            if refit_of:
+                configuration = read_configuration(refit_of)
+                rows = splits.training_and_validation()
+                record_refit(ENGINE, fit(spark, configuration, rows, splits), splits, refit_of)
+                return
+            for configuration in configurations(splits, profile, seed):
+                fitted = fit(spark, configuration, splits.training, splits)
+                record_candidate(ENGINE, fitted, splits)
+
+
+def configurations(splits: Splits, profile: str, seed: int) -> list[Configuration]:
+    """Return the classifiers to fit, with the parameters that differ from Spark's defaults."""
+    y = splits.training.y
+    full = profile == "full"
+    forest = {"numTrees": 40 if full else 10, "maxDepth": 8 if full else 5, "seed": seed}
+    return [
+        {
+            "algorithm": "Logistic Regression",
+            "parameters": {"maxIter": 100},
+            "positive_weight": float((y == 0).sum() / (y == 1).sum()),
+        },
+        {
+            "algorithm": "Decision Tree",
+            "parameters": {"maxDepth": 6, "minInstancesPerNode": 10, "seed": seed},
+        },
+        {"algorithm": "Random Forest", "parameters": forest | {"minInstancesPerNode": 5}},
+        {
+            "algorithm": "Gradient-Boosted Trees",
+            "parameters": {
+                "maxIter": 40 if full else 10,
+                "maxDepth": 4,
+                "minInstancesPerNode": 10,
+                "seed": seed,
+            },
+        },
+    ]
+
+
+CLASSIFIERS = {
+    "Logistic Regression": LogisticRegression,
+    "Decision Tree": DecisionTreeClassifier,
+    "Random Forest": RandomForestClassifier,
+    "Gradient-Boosted Trees": GBTClassifier,
+}
+
+
+def fit(
+    spark: SparkSession, configuration: Configuration, rows: Part, splits: Splits
+) -> Fitted:
+    """Return the classifier of `configuration`, fitted on `rows`."""
+    positive_weight = configuration.get("positive_weight", 1.0)
+    parameters = configuration["parameters"] | {"featuresCol": VECTOR, "labelCol": splits.target}
+    frame = _read(spark, rows)
+    if positive_weight != 1.0:
+        weight = F.when(F.col(splits.target) == 1, positive_weight).otherwise(1.0)
+        frame = frame.withColumn(WEIGHT, weight)
+        parameters["weightCol"] = WEIGHT
+    classifier = CLASSIFIERS[configuration["algorithm"]](**parameters)
+    filled = [f"{name}_filled" for name in splits.names] if splits.has_missing else splits.names
+    stages: list[Any] = [VectorAssembler(inputCols=filled, outputCol=VECTOR), classifier]
+    if splits.has_missing:
+        imputer = Imputer(strategy="median", inputCols=splits.names, outputCols=filled)
+        stages.insert(0, imputer)
+    with progress(f"Spark fits {configuration['algorithm']} on {rows.name} rows"):
+        model = Pipeline(stages=stages).fit(frame.cache())
+    frame.unpersist()
+    return Fitted(
+        algorithm=configuration["algorithm"],
+        configuration=configuration,
+        positive_weight=positive_weight,
+        probability=_probability(model, _read(spark, splits.validation)),
+        log_native=lambda: _log_native(model, splits),
+        export=lambda folder: _export(spark, model, folder, splits),
+    )
+
+
+def _read(spark: SparkSession, part: Part) -> DataFrame:
+    return spark.read.parquet(part.file.as_uri())
+
+
+def _probability(model: PipelineModel, frame: DataFrame) -> Floats:
+    """Return the probability of class 1 of each row, in the order of the file."""
+    scored = model.transform(frame.withColumn("ml_pipes_row", F.monotonically_increasing_id()))
+    columns = scored.select("ml_pipes_row", vector_to_array("probability")[1].alias("score"))
+    return columns.toPandas().sort_values("ml_pipes_row")["score"].to_numpy(np.float64)
+
+
+def _log_native(model: PipelineModel, splits: Splits) -> None:
+    mlflow.spark.log_model(
+        model,
+        artifact_path="native",
+        signature=mlflow.models.infer_signature(splits.validation.X.head(100)),
+        pip_requirements=pinned("pyspark", "pandas", "numpy"),
+    )
+
+
+def _export(spark: SparkSession, model: PipelineModel, folder: Path, splits: Splits) -> str:
+    classifier = model.stages[-1]
+    width = len(splits.names)
+    fill = None
+    if splits.has_missing:
+        medians = model.stages[0].surrogateDF.first()
+        fill = np.array([medians[name] for name in splits.names])
+    if isinstance(classifier, LogisticRegressionModel):
+        graph = linear_classifier(classifier.coefficients.toArray(), classifier.intercept)
+        write_onnx(graph, folder, width, fill=fill)
+        return "onnx"
+    try:
+        with progress(f"exporting Spark's {type(classifier).__name__}"):
+            graph = convert_sparkml(
+                classifier,
+                initial_types=[(VECTOR, FloatTensorType([None, width]))],
+                spark_session=spark,
+            )
+    except (RuntimeError, ValueError, Py4JError) as error:
+        raise ExportError(f"onnxmltools cannot convert it: {error}") from error
+    write_onnx(graph, folder, width, fill=fill, output="probability")
+    return "onnx"
+
+
+@contextmanager
+def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
+    """Start a Spark session and end it, its Java process included.
+
+    Raises:
+        EngineError: there is no Spark at `master`.
+    """
+    use_java()
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-spark-") as folder:
+        builder = (
+            SparkSession.builder.master(master)
+            .appName("ml-pipes")
+            .config("spark.ui.enabled", "false")
+            .config("spark.driver.memory", "3g")
+            .config("spark.local.dir", folder)
+            .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
+            .config("spark.sql.session.timeZone", "UTC")
+            .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+            .config("spark.default.parallelism", partitions)
+            .config("spark.sql.shuffle.partitions", partitions)
+            .config("spark.sql.files.minPartitionNum", partitions)
+            .config("spark.sql.files.openCostInBytes", 0)
+        )
+        if master.startswith("local"):  # a cluster's executors must reach the driver
+            builder = builder.config("spark.driver.bindAddress", "127.0.0.1").config(
+                "spark.driver.host", "127.0.0.1"
+            )
+        try:
+            spark = builder.getOrCreate()
+        except (Py4JError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
+        spark.sparkContext.setLogLevel("ERROR")
+        try:
+            yield spark
+        finally:
+            gateway = spark.sparkContext._gateway
+            spark.stop()
+            if gateway is not None:  # the Java process ends with its standard input
+                gateway.shutdown()
+                gateway.proc.stdin.close()
+                gateway.proc.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    train_spark()
