@@ -20,7 +20,7 @@ from mlflow.protos.databricks_pb2 import (
     RESOURCE_CONFLICT,
     TEMPORARILY_UNAVAILABLE,
 )
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from serving.errors import (
     InputError,
@@ -48,7 +48,7 @@ class Champion(PythonModel):
 
     def predict(
         self,
-        context: PythonModelContext,
+        context: PythonModelContext,  # noqa: ARG002, MLflow passes it by name
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """What can go wrong while serving.
 
-    ServingError
-     ├─ InputError            a row the model cannot score: the caller's to mend
-     ├─ ScorerError           a portable scorer that cannot be read
-     ├─ JavaNotFoundError     no Java 11-17 for a MOJO
-     ├─ LogUnavailableError   the prediction log cannot be written now: try again
-     └─ RequestConflictError  a request id that was used before with other rows
+ServingError
+ ├─ InputError            a row the model cannot score: the caller's to mend
+ ├─ ScorerError           a portable scorer that cannot be read
+ ├─ JavaNotFoundError     no Java 11-17 for a MOJO
+ ├─ LogUnavailableError   the prediction log cannot be written now: try again
+ └─ RequestConflictError  a request id that was used before with other rows
 """
 
 

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from serving.errors import LogUnavailableError, RequestConflictError
 
@@ -57,7 +56,8 @@ ground_truth = sa.Table(
 @dataclass(frozen=True)
 class Prediction:
     """One scored row, as it is stored and answered. `features` maps names to finite
-    numbers, or None where missing."""
+    numbers, or None where missing.
+    """
 
     prediction_id: str
     row_index: int
@@ -149,50 +149,53 @@ class PredictionLog:
         }
         values = [vars(row) | shared for row in rows]
         try:
-            with self._engine.begin() as connection:
-                if request_id is None:
+            if request_id is None:
+                with self._engine.begin() as connection:
                     connection.execute(predictions.insert(), values)
-                    return list(rows)
-                return _record_once(connection, request_id, rows, values)
+                return list(rows)
+            try:
+                return self._record_once(request_id, rows, values)
+            except IntegrityError:  # another attempt was faster: its rows are there now
+                return self._record_once(request_id, rows, values)
         except SQLAlchemyError as error:
             raise LogUnavailableError(
                 f"the prediction log cannot be written: {_first_line(error)}"
             ) from error
+
+    def _record_once(
+        self, request_id: str, rows: Sequence[Prediction], values: list[dict[str, Any]]
+    ) -> list[Prediction]:
+        """Store the rows of a request unless it has some already; return those that stand.
+
+        Raises:
+            IntegrityError: another attempt stored its first row meanwhile; the ids of the
+                rows follow from the request's, so that the two collide.
+        """
+        with self._engine.begin() as connection:
+            stored = _stored(connection, request_id)
+            if not stored:
+                connection.execute(predictions.insert(), values)
+                return list(rows)
+        if [_content(row) for row in stored] != [_content(row) for row in rows]:
+            raise RequestConflictError(
+                f"request id {request_id!r} was used before with other rows: "
+                "send new content under a new id"
+            )
+        return stored
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
 
 
-def _record_once(
-    connection: sa.Connection,
-    request_id: str,
-    rows: Sequence[Prediction],
-    values: list[dict[str, Any]],
-) -> list[Prediction]:
-    """Store the rows of a request that may have been stored before, perhaps at this moment.
-
-    The first insert of a row wins (its id follows from the request's); a second attempt
-    waits for it, finds its rows and compares them.
-    """
-    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    connection.execute(insert(predictions).on_conflict_do_nothing(), values)
+def _stored(connection: sa.Connection, request_id: str) -> list[Prediction]:
+    fields = Prediction.__dataclass_fields__
     found = connection.execute(
-        sa.select(predictions)
+        sa.select(*(predictions.c[name] for name in fields))
         .where(predictions.c.request_id == request_id)
         .order_by(predictions.c.row_index)
     )
-    fields = Prediction.__dataclass_fields__
-    stored = [
-        Prediction(**{name: row[name] for name in fields}) for row in found.mappings().all()
-    ]
-    if [_content(row) for row in stored] != [_content(row) for row in rows]:
-        # Raised inside the transaction: rows just inserted beside older ones are taken back.
-        raise RequestConflictError(
-            f"request id {request_id!r} was used before with other rows: "
-            "send new content under a new id"
-        )
-    return stored
+    return [Prediction(**row) for row in found.mappings()]
 
 
 def _content(row: Prediction) -> tuple[str | None, str]:

@@ -1,7 +1,7 @@
 """Read a table, check it, and leave three splits that every engine shares.
 
-    mlflow run . -e load_data -P data=sample
-    mlflow run . -e load_data -P data=transactions.csv -P target=is_fraud -P time_column=date
+mlflow run . -e load_data -P data=sample
+mlflow run . -e load_data -P data=transactions.csv -P target=is_fraud -P time_column=date
 """
 
 import logging
@@ -22,11 +22,10 @@ def load_data(data: str, target: str, time_column: str, split: str, seed: int) -
     table = split_table(read_source(data), data, target, time_column, split, seed)
     described = log_splits(table, data, target, time_column)
     mlflow.set_tag("split", described.split)
-    mlflow.log_metrics(
-        {"duplicates_removed": described.duplicates}
-        | {f"{name}_rows": rows for name, rows in described.rows.items()}
-        | {f"{name}_positives": rows for name, rows in described.positives.items()}
-    )
+    counts = {"duplicates_removed": described.duplicates}
+    counts |= {f"{name}_rows": rows for name, rows in described.rows.items()}
+    counts |= {f"{name}_positives": rows for name, rows in described.positives.items()}
+    mlflow.log_metrics({name: float(count) for name, count in counts.items()})
     log.info(
         "%s: %s rows kept, %s repeated rows dropped; %s split: %s",
         data,

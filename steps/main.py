@@ -1,8 +1,8 @@
 """The whole workflow: data, three engines, one judge, a champion.
 
-    mlflow run .
-    mlflow run . -P data=sample -P profile=quick
-    mlflow run . -P engines=pycaret,spark -P metric=roc_auc
+mlflow run .
+mlflow run . -P data=sample -P profile=quick
+mlflow run . -P engines=pycaret,spark -P metric=roc_auc
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Choose the best candidate, test it once, and promote it if it beats the incumbent.
 
-    mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID,RUN_ID
+mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID,RUN_ID
 """
 
 import logging

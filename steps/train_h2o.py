@@ -1,7 +1,7 @@
 """Let H2O AutoML search, with a budget in models so that it repeats exactly.
 
-    mlflow run . -e train_h2o -P data_run_id=RUN_ID
-    mlflow run . -e train_h2o -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
+mlflow run . -e train_h2o -P data_run_id=RUN_ID
+mlflow run . -e train_h2o -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 """
 
 import logging
@@ -87,6 +87,7 @@ def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of:
 
 def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     """Return the best models and the best ensemble by KS on the validation split, best first."""
+    h2o.no_progress()  # ours is readable in a file, too
     rows = _upload(splits.training)
     fit, stop, blend = rows.split_frame([FIT_SHARE, STOP_SHARE], seed=seed)
     automl = H2OAutoML(
@@ -169,7 +170,9 @@ def _configuration(model: Any) -> Configuration | None:
         best = model._model_json["output"]
         parameters.pop("lambda", None)
         parameters |= {
-            "alpha": best["alpha_best"], "lambda_": best["lambda_best"], "lambda_search": False,
+            "alpha": best["alpha_best"],
+            "lambda_": best["lambda_best"],
+            "lambda_search": False,
         }
     return {"algo": model.algo, "name": _algorithm(model), "parameters": parameters}
 

@@ -1,7 +1,7 @@
 """Let PyCaret compare scikit-learn and LightGBM classifiers on the given split.
 
-    mlflow run . -e train_pycaret -P data_run_id=RUN_ID
-    mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
+mlflow run . -e train_pycaret -P data_run_id=RUN_ID
+mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Fit Spark ML's classifiers, on this machine or on a cluster.
 
-    mlflow run . -e train_spark -P data_run_id=RUN_ID
-    mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7077
+mlflow run . -e train_spark -P data_run_id=RUN_ID
+mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7077
 """
 
 import logging
@@ -111,9 +111,7 @@ CLASSIFIERS = {
 }
 
 
-def fit(
-    spark: SparkSession, configuration: Configuration, rows: Part, splits: Splits
-) -> Fitted:
+def fit(spark: SparkSession, configuration: Configuration, rows: Part, splits: Splits) -> Fitted:
     """Return the classifier of `configuration`, fitted on `rows`."""
     positive_weight = configuration.get("positive_weight", 1.0)
     parameters = configuration["parameters"] | {"featuresCol": VECTOR, "labelCol": splits.target}
@@ -148,7 +146,7 @@ def _read(spark: SparkSession, part: Part) -> DataFrame:
 def _probability(model: PipelineModel, frame: DataFrame) -> Floats:
     """Return the probability of class 1 of each row, in the order of the file."""
     scored = model.transform(frame.withColumn("ml_pipes_row", F.monotonically_increasing_id()))
-    columns = scored.select("ml_pipes_row", vector_to_array("probability")[1].alias("score"))
+    columns = scored.select("ml_pipes_row", vector_to_array(F.col("probability"))[1].alias("score"))
     return columns.toPandas().sort_values("ml_pipes_row")["score"].to_numpy(np.float64)
 
 
@@ -162,11 +160,12 @@ def _log_native(model: PipelineModel, splits: Splits) -> None:
 
 
 def _export(spark: SparkSession, model: PipelineModel, folder: Path, splits: Splits) -> str:
+    imputer: Any = model.stages[0]
     classifier = model.stages[-1]
     width = len(splits.names)
     fill = None
     if splits.has_missing:
-        medians = model.stages[0].surrogateDF.first()
+        medians = imputer.surrogateDF.first()
         fill = np.array([medians[name] for name in splits.names])
     if isinstance(classifier, LogisticRegressionModel):
         graph = linear_classifier(classifier.coefficients.toArray(), classifier.intercept)

@@ -80,7 +80,11 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
         verdict = _log_model(engine, fitted, splits, scores, threshold)
         log.info(
             "%s %s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
-            engine, fitted.algorithm, metrics["ks"], metrics["roc_auc"], metrics["log_loss"],
+            engine,
+            fitted.algorithm,
+            metrics["ks"],
+            metrics["roc_auc"],
+            metrics["log_loss"],
             verdict,
         )
 
@@ -108,9 +112,7 @@ def read_configuration(run_id: str) -> Configuration:
         ParameterError: the run is no candidate, or one that cannot be refitted.
     """
     try:
-        configuration: Configuration = mlflow.artifacts.load_dict(
-            f"runs:/{run_id}/{CONFIGURATION}"
-        )
+        configuration: Configuration = mlflow.artifacts.load_dict(f"runs:/{run_id}/{CONFIGURATION}")
     except (MlflowException, OSError) as error:
         raise ParameterError(
             f"refit_of: run {run_id} is not a candidate that can be refitted ({error})"
@@ -162,7 +164,12 @@ def _log_model(
             ).write(folder)
             proof = prove(PortableScorer.load(folder), scores, splits.validation)
             failures = proof.failures
-            mlflow.log_metric("export_largest_difference", proof.largest_difference)
+            mlflow.log_metrics(
+                {
+                    "export_largest_difference": proof.largest_difference,
+                    "export_ks_difference": proof.ks_difference,
+                }
+            )
         except ExportError as error:
             failures = [str(error)]
         mlflow.log_artifacts(temporary, SCORER)

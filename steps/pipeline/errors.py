@@ -1,12 +1,12 @@
 """What can go wrong in a run, in words for the person who started it.
 
-    PipelineError
-     ├─ ParameterError    a parameter's value is not allowed
-     ├─ SourceError       the data cannot be fetched or read
-     ├─ DataError         the data do not fit; names file, column and rule
-     ├─ EngineError       an engine cannot start or gave no model
-     ├─ ExportError       a model cannot be turned into a portable scorer
-     └─ StepError         a step of the workflow failed
+PipelineError
+ ├─ ParameterError    a parameter's value is not allowed
+ ├─ SourceError       the data cannot be fetched or read
+ ├─ DataError         the data do not fit; names file, column and rule
+ ├─ EngineError       an engine cannot start or gave no model
+ ├─ ExportError       a model cannot be turned into a portable scorer
+ └─ StepError         a step of the workflow failed
 """
 
 

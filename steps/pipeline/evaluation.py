@@ -19,13 +19,15 @@ FALSE_POSITIVE_LIMIT = 0.01
 
 def ks(y: Labels, scores: Floats) -> float:
     """Return the exact Kolmogorov-Smirnov statistic: the largest distance between the score
-    distributions of the two classes, over every threshold (Kolmogorov 1933, Smirnov 1939)."""
+    distributions of the two classes, over every threshold (Kolmogorov 1933, Smirnov 1939).
+    """
     return float(ks_2samp(scores[y == 1], scores[y == 0], method="asymp").statistic)
 
 
 def ks_threshold(y: Labels, scores: Floats) -> float:
     """Return the score at which KS is reached: labelling scores at or above it as 1 makes the
-    true positive rate exceed the false positive rate by KS."""
+    true positive rate exceed the false positive rate by KS.
+    """
     false_positives, true_positives, thresholds = roc_curve(y, scores, drop_intermediate=False)
     # The first threshold is infinite: nothing is labelled 1.
     return float(thresholds[1:][np.argmax((true_positives - false_positives)[1:])])

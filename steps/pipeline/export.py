@@ -19,8 +19,9 @@ from steps.pipeline.splits import Part
 # The one tolerance: the largest difference between the scores of a model and of its export,
 # on any validation row. Graphs that compute in float32 need it, float64 ones stay below 1e-12.
 SCORE_TOLERANCE = 1e-5
-# Ranks may differ only by what rounding makes of the statistic itself.
-KS_TOLERANCE = 1e-12
+# Scores closer together than float32 can tell become ties, each of which moves KS by one negative
+# in all of them: 2e-5 here. One positive that changed sides would move it by 2e-2.
+KS_TOLERANCE = 1e-4
 ROWS_ALONE = 200
 
 OPSET = {"": 17, "ai.onnx.ml": 3}

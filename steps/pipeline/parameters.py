@@ -20,7 +20,7 @@ def engine_names() -> list[str]:
     ]
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType[list[str]]):
     """Values separated by commas, each once."""
 
     name = "list"
@@ -41,21 +41,19 @@ class CommaList(click.ParamType):
         return parts
 
 
-class NonEmpty(click.ParamType):
+class NonEmpty(click.ParamType[str]):
     """Text that is not empty."""
 
     name = "text"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return `value` without surrounding blanks."""
         if not (text := str(value).strip()):
             self.fail("must not be empty", param, ctx)
         return text
 
 
-PARAMETERS: dict[str, click.ParamType] = {
+PARAMETERS: dict[str, click.ParamType[Any]] = {
     "data": NonEmpty(),
     "target": NonEmpty(),
     "time_column": click.STRING,

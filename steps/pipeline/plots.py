@@ -118,8 +118,12 @@ def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
         color = palette.get(engine, MARK)
         axes.plot(value, place, "o", color=color, mfc=color if usable else "white", ms=8)
         axes.annotate(
-            f"{value:.3f}", (value, place), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=8,
+            f"{value:.3f}",
+            (value, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
         )
     axes.set_yticks(range(len(rows)), names, fontsize=9)
     axes.margins(x=0.12)

@@ -6,18 +6,18 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import mlflow.pyfunc
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from serving.scorer import Manifest
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.requirements import pinned
+from steps.pipeline.splits import Description
 
 log = logging.getLogger("ml-pipes")
 
@@ -56,9 +56,7 @@ def log_champion_model(scorer: Path, example: pd.DataFrame) -> str:
     example = example.assign(id=[f"example-{i}" for i in range(len(example))])
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         code = Path(temporary) / "serving"
-        shutil.copytree(
-            PROJECT / "serving", code, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(PROJECT / "serving", code, ignore=shutil.ignore_patterns("__pycache__"))
         model = mlflow.pyfunc.log_model(
             name="champion",
             python_model=str(PROJECT / "serving" / "champion.py"),
@@ -74,16 +72,17 @@ def log_champion_model(scorer: Path, example: pd.DataFrame) -> str:
 
 def signature(manifest: Manifest) -> ModelSignature:
     """Return the signature of a served champion."""
-    features = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.double, feature.name, required=True) for feature in manifest.features
     ]
-    outputs = [
+    inputs.append(ColSpec(DataType.string, "id", required=False))
+    outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "prediction_id"),
         ColSpec(DataType.double, "score"),
         ColSpec(DataType.long, "label"),
     ]
     return ModelSignature(
-        inputs=Schema([*features, ColSpec(DataType.string, "id", required=False)]),
+        inputs=Schema(inputs),
         outputs=Schema(outputs),
         params=ParamSchema([ParamSpec("request_id", DataType.string, default="")]),
     )
@@ -117,22 +116,27 @@ def promote(model_name: str, version: str, incumbent: str | None) -> None:
 
 
 def model_card(
-    lineage: Lineage, manifest: Manifest, test: dict[str, float], data: Any, reason: str
+    lineage: Lineage, manifest: Manifest, test: dict[str, float], data: Description, reason: str
 ) -> str:
     """Return the description of a version: what it is, how good it is, where it comes from."""
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in test.items())
     trained = "training and validation rows" if lineage.refit == "true" else "training rows"
     rows = ", ".join(f"{name} {count:,}" for name, count in data.rows.items())
-    return f"""**{lineage.algorithm}** ({lineage.engine}), fitted on {trained}. Champion because {reason}.
+    runs = {"data": lineage.data_run_id, "candidate": lineage.candidate_run_id}
+    runs["model"] = lineage.model_run_id
+    return f"""**{lineage.algorithm}** ({lineage.engine}), fitted on {trained}.
+
+Champion because {reason}.
 
 | metric on the untouched test rows | value |
 |---|---|
 {metrics}
 
-- Data: `{data.source}`, {data.split} split, rows: {rows}; {data.duplicates:,} repeated rows removed.
+- Data: `{data.source}`, {data.split} split; rows: {rows} (repeated ones: {data.duplicates:,},
+  removed).
 - Input: {len(manifest.features)} features as double, optionally `id` (string).
 - Output: `prediction_id`, `score` (probability of class 1 at the training prior), `label`
   (score at or above {manifest.threshold:.6g}, where KS is reached on validation).
 - It logs its own predictions when served: see `PREDICTION_LOG_URI`.
-- Runs: data `{lineage.data_run_id}`, candidate `{lineage.candidate_run_id}`, model `{lineage.model_run_id}`.
+- Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
 """

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import mlflow.data
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
 
 from serving.scorer import Feature
@@ -208,7 +208,5 @@ def _log_input(frame: pd.DataFrame, uri: str, target: str, name: str, digest: st
         # The target is an integer that is never missing; a local path fits two source types.
         warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
         warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")
-        split = mlflow.data.from_pandas(
-            frame, source=uri, targets=target, name=name, digest=digest
-        )
+        split = from_pandas(frame, source=uri, targets=target, name=name, digest=digest)
         mlflow.log_input(split, context=name)

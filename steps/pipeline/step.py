@@ -39,7 +39,9 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
 
     @functools.wraps(function)
     def entry_point() -> None:
-        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        # PyCaret catches what is written to file descriptor 2 while it fits: use a copy of it.
+        errors = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=errors)
         log.setLevel(logging.INFO)
         signal.signal(signal.SIGTERM, _interrupt)
         mlflow.start_run(run_name=title)
@@ -68,9 +70,7 @@ def parse(names: list[str], arguments: list[str], title: str, help_: str | None)
     Raises:
         ParameterError: a value is not allowed, or one is missing.
     """
-    options = [
-        click.Option([f"--{name}"], type=PARAMETERS[name], required=True) for name in names
-    ]
+    options = [click.Option([f"--{name}"], type=PARAMETERS[name], required=True) for name in names]
     command = click.Command(f"python -m steps.{title}", params=list(options), help=help_)
     try:
         context = command.make_context(command.name, list(arguments))

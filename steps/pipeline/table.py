@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,9 @@ def split_table(
         frame = frame.sort_values(time_column, kind="stable")
     frame = frame[[*features, target]].reset_index(drop=True)
     parts = _temporal(frame) if temporal else _stratified(frame, target, seed, source)
-    splits = SplitTable(*parts, features, rows - len(frame), "temporal" if temporal else "stratified")
+    splits = SplitTable(
+        *parts, features, rows - len(frame), "temporal" if temporal else "stratified"
+    )
     for name, part in splits.parts.items():
         positives = int(part[target].sum())
         if min(positives, len(part) - positives) < FEWEST_POSITIVES:
@@ -102,10 +105,10 @@ def _checked(table: arrow.Table, source: str, target: str, time_column: str) -> 
         pa.DataFrameSchema(columns).validate(frame)
     except pa.errors.SchemaError as error:
         raise DataError(f"{source}: column {error.schema.name}: {error.check.error}") from None
-    return frame.astype({name: np.float64 for name in features} | {target: np.int64})
+    return frame.astype(dict.fromkeys(features, np.float64) | {target: np.int64})
 
 
-def _rule(text: str, holds: Callable[[pd.Series], bool]) -> pa.Check:
+def _rule(text: str, holds: Callable[["pd.Series[Any]"], bool]) -> pa.Check:
     return pa.Check(holds, error=text, ignore_na=False)
 
 

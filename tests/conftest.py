@@ -1,0 +1,204 @@
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from mlflow import MlflowClient
+
+PROJECT = Path(__file__).resolve().parents[1]
+MLFLOW = str(Path(sys.executable).with_name("mlflow"))
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """A small table with a time column, two features and repeated positives."""
+    random = np.random.default_rng(7)
+    rows = 400
+    target = (np.arange(rows) % 10 == 0).astype("int64")
+    return pd.DataFrame(
+        {
+            "Time": np.arange(rows, dtype="float64"),
+            "V1": random.normal(size=rows) + 2 * target,
+            "V2": random.normal(size=rows),
+            "Class": target,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with MLflow's default stores, as a user has after `mlflow run`."""
+
+    folder: Path
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """What a user's shell has: no Java but ours, and none of MLflow's settings."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "JAVA_"))}
+        return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"} | extra
+
+    def mlflow(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MLFLOW, *arguments],
+            cwd=self.folder,
+            env=self.environment(**extra),
+            capture_output=True,
+            text=True,
+        )
+
+    def run(self, entry_point: str = "main", **parameters: str) -> subprocess.CompletedProcess[str]:
+        options = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
+        return self.mlflow(
+            "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *options
+        )
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri)
+
+    def runs(self, filter_string: str = "") -> list[Any]:
+        return list(self.client.search_runs(["0"], filter_string))
+
+    def children(self, run_id: str) -> list[Any]:
+        return self.runs(f"tags.`mlflow.parentRunId` = '{run_id}'")
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The workspace that the finished run leaves."""
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="session")
+def finished(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+    """The whole workflow on the sample, run once for all tests that look at what it left."""
+    done = workspace.run(data="sample", profile="quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def main_run(workspace: Workspace, finished: Any) -> Any:
+    (run,) = workspace.runs("attributes.run_name = 'main'")
+    return run
+
+
+@pytest.fixture(scope="session")
+def steps(workspace: Workspace, main_run: Any) -> dict[str, Any]:
+    """The runs of the steps by name."""
+    return {run.info.run_name: run for run in workspace.children(main_run.info.run_id)}
+
+
+@pytest.fixture(scope="session")
+def champion_of(workspace: Workspace, steps: dict[str, Any]) -> Callable[[str], str]:
+    """Make a champion out of the candidates of one engine; return its model's name."""
+
+    def make(engine: str) -> str:
+        name = f"champion-of-{engine}"
+        if not workspace.client.search_registered_models(f"name = '{name}'"):
+            done = workspace.run(
+                "select_champion",
+                data_run_id=steps["load_data"].info.run_id,
+                training_run_ids=steps[f"train_{engine}"].info.run_id,
+                model_name=name,
+                profile="quick",
+            )
+            assert done.returncode == 0, done.stderr
+        return name
+
+    return make
+
+
+@dataclass
+class Server:
+    """A running `mlflow models serve`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    output: Path
+
+    def post(self, payload: Any, timeout: float = 60) -> requests.Response:
+        return requests.post(f"{self.url}/invocations", json=payload, timeout=timeout)
+
+    def predict(self, rows: pd.DataFrame, request_id: str | None = None) -> list[dict[str, Any]]:
+        payload: dict[str, Any] = {"dataframe_split": rows.to_dict("split")}
+        if request_id:
+            payload["params"] = {"request_id": request_id}
+        response = self.post(payload)
+        assert response.status_code == 200, response.text
+        predictions: list[dict[str, Any]] = response.json()["predictions"]
+        return predictions
+
+    def kill(self) -> None:
+        """Kill the whole process group at once: the wrapper, the server and its workers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def serving(
+    workspace: Workspace, model: str, *options: str, manager: str = "local", **extra: str
+) -> Iterator[Server]:
+    """Serve the champion `model` with MLflow's own server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = workspace.folder / f"serve-{port}.log"
+    command = [MLFLOW, "models", "serve", "-m", f"models:/{model}@champion", "-p", str(port)]
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--env-manager", manager, *options],
+            cwd=workspace.folder,
+            env=workspace.environment(**extra),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(process, f"http://127.0.0.1:{port}", output)
+    try:
+        _wait_until_up(server)
+        yield server
+    finally:
+        try:
+            server.kill()
+        except ProcessLookupError:
+            pass  # a test killed it
+
+
+def _wait_until_up(server: Server, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            if requests.get(f"{server.url}/ping", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server did not start:\n{server.output.read_text()}")
+
+
+def logged(database: Path) -> list[dict[str, Any]]:
+    """Return all rows of the prediction log in `database`."""
+    connection = sqlite3.connect(database)
+    connection.row_factory = sqlite3.Row
+    try:
+        found = connection.execute("SELECT * FROM predictions ORDER BY prediction_id").fetchall()
+    finally:
+        connection.close()
+    return [dict(row) for row in found]
