@@ -38,7 +38,9 @@ def load_graph(kind: str, folder: Path, names: list[str]) -> Graph:
 
 
 class OnnxGraph:
-    """An ONNX graph with one input, (n_rows, n_features), and an output `probabilities`."""
+    """A float64 ONNX graph: input (n_rows, n_features), output of either of two names:
+    `probabilities` of both classes, (n_rows, 2), or `log_odds` of class 1, (n_rows, 1).
+    """
 
     def __init__(self, file: Path) -> None:
         import onnxruntime
@@ -53,16 +55,18 @@ class OnnxGraph:
             )
         except Exception as error:  # onnxruntime's own errors share no base but this one
             raise ScorerError(f"{file} cannot be read: {error}") from error
-        (graph_input,) = self._session.get_inputs()
-        self._input = graph_input.name
-        self._dtype = np.float64 if graph_input.type == "tensor(double)" else np.float32
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
 
     def probability(self, matrix: Floats) -> Floats:
         """Return shape (n_rows,) for features of shape (n_rows, n_features)."""
-        rows = matrix.astype(self._dtype, copy=False)
-        (probabilities,) = self._session.run(["probabilities"], {self._input: rows})
-        scores: Floats = probabilities[:, 1].astype(np.float64)
-        return scores
+        values: Floats
+        (values,) = self._session.run(None, {self._input: matrix})
+        if self._output == "probabilities":
+            return values[:, 1]
+        # Not left to the graph: its last digit would depend on a row's place in the batch.
+        with np.errstate(over="ignore"):
+            return 1.0 / (1.0 + np.exp(-values[:, 0].copy()))
 
 
 class MojoGraph:

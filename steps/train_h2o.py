@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from h2o.estimators import (
     H2OXGBoostEstimator,
 )
 from h2o.estimators.estimator_base import H2OEstimator
-from h2o.exceptions import H2OError
+from h2o.exceptions import H2ODependencyWarning, H2OError
 
 from serving.graphs import GENMODEL_JAR, MOJO_FILE
 from serving.java import use_java
@@ -48,6 +49,9 @@ from steps.pipeline.splits import Part, Splits, open_splits
 from steps.pipeline.step import step
 
 log = logging.getLogger("ml-pipes")
+
+# Frames come back in one thread: the faster way needs polars.
+warnings.filterwarnings("ignore", category=H2ODependencyWarning)
 
 ENGINE = "h2o"
 MODELS = {"full": 12, "quick": 5}

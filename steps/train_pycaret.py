@@ -13,11 +13,9 @@ import mlflow.sklearn
 import numpy as np
 import onnx
 from lightgbm import LGBMClassifier
-from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 from pycaret.classification import ClassificationExperiment
-from skl2onnx import to_onnx, update_registered_converter
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.base import ClassifierMixin
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
@@ -41,25 +39,18 @@ from steps.pipeline.candidates import (
     record_refit,
 )
 from steps.pipeline.errors import EngineError, ExportError
-from steps.pipeline.evaluation import Floats, ks
-from steps.pipeline.export import OPSET, linear_classifier, restore_thresholds, write_onnx
+from steps.pipeline.evaluation import ks
+from steps.pipeline.export import linear_graph, write_onnx
 from steps.pipeline.progress import progress
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Splits, open_splits
 from steps.pipeline.step import step
+from steps.pipeline.trees import Tree, ensemble_graph
 
 log = logging.getLogger("ml-pipes")
 
 ENGINE = "pycaret"
 CANDIDATES = 5
-
-update_registered_converter(
-    LGBMClassifier,
-    "LightGbmLGBMClassifier",
-    calculate_linear_classifier_output_shapes,
-    convert_lightgbm,
-    options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-)
 
 
 @step
@@ -240,49 +231,75 @@ def _export(pipeline: Pipeline, folder: Path, splits: Splits) -> str:
 
 
 def _convert(classifier: ClassifierMixin, width: int) -> onnx.ModelProto:
-    """Return the ONNX graph of a classifier: in float64, but for trees that round anyway."""
-    if isinstance(classifier, LogisticRegression | LinearDiscriminantAnalysis):
-        return linear_classifier(classifier.coef_[0], classifier.intercept_[0])
-    trees = isinstance(
-        classifier,
-        DecisionTreeClassifier
-        | RandomForestClassifier
-        | ExtraTreesClassifier
-        | HistGradientBoostingClassifier
-        | LGBMClassifier,
-    )
-    entry = FloatTensorType([None, width]) if trees else DoubleTensorType([None, width])
+    """Return the float64 ONNX graph of a classifier.
+
+    Raises:
+        ExportError: its kind cannot be converted.
+    """
+    match classifier:
+        case LogisticRegression() | LinearDiscriminantAnalysis():
+            return linear_graph(classifier.coef_[0], classifier.intercept_[0])
+        case DecisionTreeClassifier():
+            return ensemble_graph([_sklearn_tree(classifier)], width, float32_features=True)
+        case RandomForestClassifier() | ExtraTreesClassifier():
+            trees = [_sklearn_tree(tree) for tree in classifier.estimators_]
+            return ensemble_graph(trees, width, scale=1 / len(trees), float32_features=True)
+        case HistGradientBoostingClassifier():
+            trees = [_hist_tree(tree.nodes) for (tree,) in classifier._predictors]
+            base = float(classifier._baseline_prediction.item())
+            return ensemble_graph(trees, width, base=base, logistic=True)
+        case LGBMClassifier():
+            dump = classifier.booster_.dump_model()["tree_info"]
+            trees = [_lightgbm_tree(tree["tree_structure"]) for tree in dump]
+            return ensemble_graph(trees, width, logistic=True)
     try:
-        graph = to_onnx(
+        return to_onnx(
             classifier,
-            initial_types=[("rows", entry)],
+            initial_types=[("rows", DoubleTensorType([None, width]))],
             options={id(classifier): {"zipmap": False}},
-            target_opset=OPSET,
+            target_opset={"": 17, "ai.onnx.ml": 3},
         )
     except (RuntimeError, NotImplementedError, ValueError) as error:
         raise ExportError(f"skl2onnx cannot convert it: {error}") from error
-    if thresholds := _float64_thresholds(classifier):
-        restore_thresholds(graph, thresholds)
-    return graph
 
 
-def _float64_thresholds(classifier: ClassifierMixin) -> dict[int, Floats]:
-    """Return the thresholds of boosted trees by feature; empty for models that have none.
+def _sklearn_tree(classifier: Any) -> Tree:
+    tree = classifier.tree_
+    shares = tree.value[:, 0, :]
+    return Tree(
+        feature=np.where(tree.children_left < 0, -1, tree.feature),
+        threshold=tree.threshold,
+        left=tree.children_left,
+        right=tree.children_right,
+        value=shares[:, 1] / shares.sum(axis=1),
+    )
 
-    scikit-learn's forests round their features to float32 themselves, so they need none.
-    """
-    found: dict[int, set[float]] = {}
-    if isinstance(classifier, LGBMClassifier):
-        splits = classifier.booster_.trees_to_dataframe().dropna(subset="split_feature")
-        names = classifier.booster_.feature_name()
-        for name, threshold in zip(splits["split_feature"], splits["threshold"], strict=True):
-            found.setdefault(names.index(name), set()).add(threshold)
-    elif isinstance(classifier, HistGradientBoostingClassifier):
-        for iteration in classifier._predictors:  # no public access
-            for node in np.concatenate([tree.nodes for tree in iteration]):
-                if not node["is_leaf"]:
-                    found.setdefault(int(node["feature_idx"]), set()).add(node["num_threshold"])
-    return {feature: np.array(sorted(values)) for feature, values in found.items()}
+
+def _hist_tree(nodes: Any) -> Tree:
+    return Tree(
+        feature=np.where(nodes["is_leaf"], -1, nodes["feature_idx"]),
+        threshold=nodes["num_threshold"],
+        left=nodes["left"].astype(np.int64),
+        right=nodes["right"].astype(np.int64),
+        value=nodes["value"],
+    )
+
+
+def _lightgbm_tree(root: dict[str, Any]) -> Tree:
+    """Return LightGBM's nested nodes as arrays, parents before children."""
+    nodes: list[tuple[int, float, int, int, float]] = []
+
+    def add(node: dict[str, Any]) -> int:
+        place = len(nodes)
+        nodes.append((-1, 0.0, -1, -1, node.get("leaf_value", 0.0)))
+        if "split_feature" in node:
+            left, right = add(node["left_child"]), add(node["right_child"])
+            nodes[place] = (node["split_feature"], node["threshold"], left, right, 0.0)
+        return place
+
+    add(root)
+    feature, threshold, left, right, value = map(np.array, zip(*nodes, strict=True))
+    return Tree(feature, threshold, left, right, value)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from typing import Any
 import mlflow
 import mlflow.spark
 import numpy as np
-from onnxmltools import convert_sparkml
-from onnxmltools.convert.common.data_types import FloatTensorType
+import onnx
 from py4j.protocol import Py4JError
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import (
     DecisionTreeClassifier,
+    GBTClassificationModel,
     GBTClassifier,
     LogisticRegression,
     LogisticRegressionModel,
@@ -39,13 +40,14 @@ from steps.pipeline.candidates import (
     record_candidate,
     record_refit,
 )
-from steps.pipeline.errors import EngineError, ExportError
+from steps.pipeline.errors import EngineError
 from steps.pipeline.evaluation import Floats
-from steps.pipeline.export import linear_classifier, write_onnx
+from steps.pipeline.export import linear_graph, write_onnx
 from steps.pipeline.progress import progress
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Part, Splits, open_splits
 from steps.pipeline.step import step
+from steps.pipeline.trees import Tree, ensemble_graph
 
 log = logging.getLogger("ml-pipes")
 
@@ -167,21 +169,58 @@ def _export(spark: SparkSession, model: PipelineModel, folder: Path, splits: Spl
     if splits.has_missing:
         medians = imputer.surrogateDF.first()
         fill = np.array([medians[name] for name in splits.names])
-    if isinstance(classifier, LogisticRegressionModel):
-        graph = linear_classifier(classifier.coefficients.toArray(), classifier.intercept)
-        write_onnx(graph, folder, width, fill=fill)
-        return "onnx"
-    try:
-        with progress(f"exporting Spark's {type(classifier).__name__}"):
-            graph = convert_sparkml(
-                classifier,
-                initial_types=[(VECTOR, FloatTensorType([None, width]))],
-                spark_session=spark,
-            )
-    except (RuntimeError, ValueError, Py4JError) as error:
-        raise ExportError(f"onnxmltools cannot convert it: {error}") from error
-    write_onnx(graph, folder, width, fill=fill, output="probability")
+    write_onnx(_convert(spark, classifier, width), folder, width, fill=fill)
     return "onnx"
+
+
+def _convert(spark: SparkSession, classifier: Any, width: int) -> onnx.ModelProto:
+    """Return the float64 ONNX graph of a classifier."""
+    match classifier:
+        case LogisticRegressionModel():
+            return linear_graph(classifier.coefficients.toArray(), classifier.intercept)
+        case GBTClassificationModel():
+            trees = _trees(spark, classifier)
+            weighted = [
+                replace(tree, value=tree.value * weight)
+                for tree, weight in zip(trees, classifier.treeWeights, strict=True)
+            ]
+            # Spark's log loss is log(1 + exp(-2 y F)) with y -1 or 1, so F is half the log-odds.
+            return ensemble_graph(weighted, width, scale=2.0, logistic=True)
+    trees = _trees(spark, classifier)
+    return ensemble_graph(trees, width, scale=1 / len(trees))
+
+
+def _trees(spark: SparkSession, classifier: Any) -> list[Tree]:
+    """Return the trees of a Spark model, from the table of nodes that it saves."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        path = f"{Path(folder).as_uri()}/model"
+        classifier.write().save(path)
+        table = spark.read.parquet(f"{path}/data")
+        if "nodeData" in table.columns:  # an ensemble: a column more, and one level deeper
+            table = table.select("treeID", "nodeData.*")
+        else:
+            table = table.withColumn("treeID", F.lit(0))
+        nodes = table.select(
+            "treeID", "id", "prediction", "leftChild", "rightChild",
+            F.col("split.featureIndex").alias("feature"),
+            F.col("split.leftCategoriesOrThreshold")[0].alias("threshold"),
+            F.col("impurityStats")[1].alias("positives"),
+            F.aggregate("impurityStats", F.lit(0.0), lambda a, b: a + b).alias("rows"),
+        ).toPandas()  # fmt: skip
+    regression = isinstance(classifier, GBTClassificationModel)
+    trees = []
+    for _, tree in nodes.sort_values(["treeID", "id"]).groupby("treeID"):
+        value = tree["prediction"] if regression else tree["positives"] / tree["rows"]
+        trees.append(
+            Tree(
+                feature=tree["feature"].to_numpy(np.int64),
+                threshold=tree["threshold"].to_numpy(np.float64, na_value=0.0),
+                left=tree["leftChild"].to_numpy(np.int64),
+                right=tree["rightChild"].to_numpy(np.int64),
+                value=value.to_numpy(np.float64),
+            )
+        )
+    return trees
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class Workspace:
     def environment(self, **extra: str) -> dict[str, str]:
         """What a user's shell has: no Java but ours, and none of MLflow's settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "JAVA_"))}
-        return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"} | extra
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+        return kept | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path} | extra
 
     def mlflow(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -174,10 +175,8 @@ def serving(
         _wait_until_up(server)
         yield server
     finally:
-        try:
+        with suppress(ProcessLookupError):  # a test killed it
             server.kill()
-        except ProcessLookupError:
-            pass  # a test killed it
 
 
 def _wait_until_up(server: Server, seconds: float = 300) -> None:

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.quick
 
 
 def split(frame: pd.DataFrame | pa.Table, how: str = "auto", seed: int = 42) -> SplitTable:
-    table = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+    table = (
+        frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
+    )
     return split_table(table, "data.csv", "Class", "Time", how, seed)
 
 

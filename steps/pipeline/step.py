@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ.setdefault("MPLBACKEND", "agg")
+# PyCaret would write a file logs.log into the current folder.
+os.environ.setdefault("PYCARET_CUSTOM_LOGGING_PATH", os.devnull)
 # A run's artifacts are small or many; MLflow's bars would hide the steps' own progress.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
