@@ -32,10 +32,10 @@ lint: $(VENV)/dev ## Check format, style and types
 	ruff check .
 	mypy
 
-lock: ## Renew the locks from the .in files (needs uv), and the digest in conda.yaml
+lock: ## Renew the locks from the .in files (needs uv) and what is generated from them
 	uv pip compile requirements.in --output-file requirements.txt $(LOCK_FLAGS)
 	uv pip compile requirements-dev.in --output-file requirements-dev.txt $(LOCK_FLAGS)
-	python -m tests.lock_digest
+	python -m tests.generated
 
 clean: ## Remove the environment; runs, models and logged predictions stay
 	rm -rf $(VENV)

@@ -1,5 +1,6 @@
 """The type of each parameter. Defaults stand in `MLproject` alone."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ class CommaList(click.ParamType[list[str]]):
         return parts
 
 
+class ModelName(click.ParamType[str]):
+    """A name that the registry takes."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return `value`."""
+        if not str(value).strip() or set(str(value)) & set("/:\\"):
+            self.fail(f"{value!r} must not be empty or hold a slash or colon", param, ctx)
+        return str(value)
+
+
 class NonEmpty(click.ParamType[str]):
     """Text that is not empty."""
 
@@ -53,21 +66,49 @@ class NonEmpty(click.ParamType[str]):
         return text
 
 
-PARAMETERS: dict[str, click.ParamType[Any]] = {
-    "data": NonEmpty(),
-    "target": NonEmpty(),
-    "time_column": click.STRING,
-    "split": click.Choice(["auto", "temporal", "stratified"]),
-    "metric": click.Choice(["ks", "roc_auc", "average_precision"]),
-    "engines": CommaList(engine_names()),
-    "profile": click.Choice(["full", "quick"]),
-    "refit": click.BOOL,
-    "promotion": click.Choice(["auto", "better", "always"]),
-    "seed": click.IntRange(0, 2**31 - 1),
-    "model_name": NonEmpty(),
-    "spark_master": NonEmpty(),
-    "h2o_url": click.STRING,
-    "data_run_id": NonEmpty(),
-    "training_run_ids": CommaList(),
-    "refit_of": click.STRING,
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter takes, and what it means to a user."""
+
+    type: click.ParamType[Any]
+    help: str
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "data": Parameter(
+        NonEmpty(),
+        "`creditcard`: the full real set, fetched once, verified, cached; `sample`: the real "
+        "sample in this repository; else the path or URI of a CSV or Parquet file",
+    ),
+    "target": Parameter(NonEmpty(), "the column with 0 and 1"),
+    "time_column": Parameter(click.STRING, "orders the rows; never a feature; may be absent"),
+    "split": Parameter(
+        click.Choice(["auto", "temporal", "stratified"]),
+        "60/20/20 by row count: `temporal` (in time order), `stratified` (random), `auto` "
+        "(temporal where the time column is there)",
+    ),
+    "metric": Parameter(
+        click.Choice(["ks", "roc_auc", "average_precision"]),
+        "what decides, among candidates and against the present champion: `ks`, `roc_auc`, "
+        "`average_precision`",
+    ),
+    "engines": Parameter(CommaList(engine_names()), "any of the engines, by comma"),
+    "profile": Parameter(
+        click.Choice(["full", "quick"]), "`full`, or `quick`: smaller searches, for trying out"
+    ),
+    "refit": Parameter(
+        click.BOOL, "fit the winner again on training and validation rows before the test"
+    ),
+    "promotion": Parameter(
+        click.Choice(["auto", "better", "always"]),
+        "when the winner replaces the champion, on the same test rows: `better` (a higher "
+        "metric), `always`; `auto` is `better`",
+    ),
+    "seed": Parameter(click.IntRange(0, 2**31 - 1), "same seed and data: same candidates"),
+    "model_name": Parameter(ModelName(), "the registered model"),
+    "spark_master": Parameter(NonEmpty(), "any Spark master URL"),
+    "h2o_url": Parameter(click.STRING, "an H2O cluster to use instead of a local one"),
+    "data_run_id": Parameter(NonEmpty(), "the run of a finished `load_data`"),
+    "training_run_ids": Parameter(CommaList(), "the runs of finished training steps, by comma"),
+    "refit_of": Parameter(click.STRING, "the run of a candidate to fit again, instead of a search"),
 }

@@ -72,7 +72,12 @@ def parse(names: list[str], arguments: list[str], title: str, help_: str | None)
     Raises:
         ParameterError: a value is not allowed, or one is missing.
     """
-    options = [click.Option([f"--{name}"], type=PARAMETERS[name], required=True) for name in names]
+    options = [
+        click.Option(
+            [f"--{name}"], type=PARAMETERS[name].type, help=PARAMETERS[name].help, required=True
+        )
+        for name in names
+    ]
     command = click.Command(f"python -m steps.{title}", params=list(options), help=help_)
     try:
         context = command.make_context(command.name, list(arguments))
