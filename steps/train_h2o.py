@@ -6,6 +6,7 @@ mlflow run . -e train_h2o -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from h2o.estimators import (
 )
 from h2o.estimators.estimator_base import H2OEstimator
 from h2o.exceptions import H2ODependencyWarning, H2OError
+from sklearn.model_selection import train_test_split
 
 from serving.graphs import GENMODEL_JAR, MOJO_FILE
 from serving.java import use_java
@@ -45,7 +48,7 @@ from steps.pipeline.evaluation import ks
 from steps.pipeline.processes import tied_process
 from steps.pipeline.progress import progress
 from steps.pipeline.requirements import pinned
-from steps.pipeline.splits import Part, Splits, open_splits
+from steps.pipeline.splits import Part, Splits, open_splits, write_parquet
 from steps.pipeline.step import step
 
 log = logging.getLogger("ml-pipes")
@@ -92,8 +95,7 @@ def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of:
 def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     """Return the best models and the best ensemble by KS on the validation split, best first."""
     h2o.no_progress()  # ours is readable in a file, too
-    rows = _upload(splits.training)
-    fit, stop, blend = rows.split_frame([FIT_SHARE, STOP_SHARE], seed=seed)
+    fit, stop, blend = map(_upload, _portions(splits.training, seed))
     automl = H2OAutoML(
         max_models=MODELS[profile],
         max_runtime_secs=SECONDS_AT_MOST[profile],
@@ -137,6 +139,27 @@ def refit(splits: Splits, configuration: Configuration) -> Fitted:
     return _fitted(estimator, _upload(splits.validation))
 
 
+def _portions(training: Part, seed: int) -> list[Part]:
+    """Divide the training rows into those to fit on, to stop early on, and to blend on."""
+    held_out = 1 - FIT_SHARE
+    classes = training.frame[training.target]
+    fit, rest = train_test_split(
+        training.frame, test_size=held_out, stratify=classes, random_state=seed
+    )
+    stop, blend = train_test_split(
+        rest,
+        train_size=STOP_SHARE / held_out,
+        stratify=rest[training.target],
+        random_state=seed,
+    )
+    portions = []
+    for name, frame in {"fit": fit, "stop": stop, "blend": blend}.items():
+        file = training.file.with_name(f"h2o_{name}.parquet")
+        write_parquet(frame.sort_index(), file)
+        portions.append(replace(training, name=name, file=file, frame=frame))
+    return portions
+
+
 def _upload(part: Part) -> h2o.H2OFrame:
     """Push a split into H2O, wherever it runs, with the target as a class."""
     frame = h2o.upload_file(str(part.file))
@@ -158,7 +181,7 @@ def _fitted(model: Any, validation: h2o.H2OFrame) -> Fitted:
 
 def _algorithm(model: Any) -> str:
     """Return AutoML's own name of a model, without the number of its search."""
-    return str(model.model_id).split("_AutoML_")[0]
+    return re.sub(r"_AutoML_\d+_\d+_\d+", "", str(model.model_id))
 
 
 def _configuration(model: Any) -> Configuration | None:

@@ -128,10 +128,8 @@ def test_splits_are_logged_with_context_and_as_doubles(tracking, steps, splits):
 
 def test_the_champion_is_the_best_candidate_fitted_again(workspace, steps, candidates):
     tags = steps["select_champion"].data.tags
-    best = max(
-        (run for runs in candidates.values() for run in runs),
-        key=lambda r: r.data.metrics["val_ks"],
-    )
+    everyone = [run for runs in candidates.values() for run in runs]
+    best = max(everyone, key=lambda run: run.data.metrics["val_ks"])
     assert tags["candidate_run_id"] == best.info.run_id
     assert tags["refit"] == "true"
     model = workspace.client.get_run(tags["model_run_id"])

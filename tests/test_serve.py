@@ -190,7 +190,8 @@ from serving.java import use_java
 use_java()
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).getOrCreate()
-score = mlflow.pyfunc.spark_udf(spark, "models:/credit-card-fraud@champion", result_type="score double")
+champion = "models:/credit-card-fraud@champion"
+score = mlflow.pyfunc.spark_udf(spark, champion, result_type="score double")
 rows = spark.read.parquet(sys.argv[1]).limit(5).drop("Time", "Class")
 assert rows.select(score(*rows.columns)).count() == 5
 assert rows.select(score(*rows.columns).alias("s")).collect()[0]["s"]["score"] >= 0

@@ -67,12 +67,14 @@ def test_engines_are_the_training_entry_points():
     assert sorted(engine_names()) == ["h2o", "pycaret", "spark"]
 
 
-def test_serving_imports_neither_steps_nor_a_training_library():
-    code = (
-        "import sys, serving.champion, serving.scorer, serving.prediction_log; "
-        "bad = {'steps', 'h2o', 'pycaret', 'pyspark', 'sklearn', 'lightgbm'} & set(sys.modules); "
-        "sys.exit(str(bad) if bad else 0)"
-    )
+def test_serving_works_without_steps_and_any_training_library():
+    code = """
+import sys
+for absent in ("steps", "h2o", "pycaret", "pyspark", "sklearn", "lightgbm", "scipy", "onnx"):
+    sys.modules[absent] = None  # importing it fails
+import serving.champion, serving.graphs, serving.prediction_log, serving.scorer
+import onnxruntime, jpype
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -40,8 +40,8 @@ def curves(y: Labels, scores: Floats, title: str) -> dict[str, Figure]:
     drawings = {"roc": _roc, "pr": _pr, "ks": _ks, "calibration": _calibration}
     figures = {}
     for name, draw in drawings.items():
-        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(6.4, 4.8))
+        axes = figure.add_axes((0.13, 0.12, 0.83, 0.8))
         draw(axes, y, scores)
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
+from mlflow.types import ColSpec, DataType, Schema
 
 from serving.scorer import Feature
 from steps.pipeline.errors import ParameterError
@@ -205,8 +206,13 @@ def write_parquet(frame: pd.DataFrame, file: Path) -> str:
 def _log_input(frame: pd.DataFrame, uri: str, target: str, name: str, digest: str) -> None:
     """Log one split as a dataset of the active run. MLflow's own digest sees 10,000 rows only."""
     with warnings.catch_warnings():
-        # The target is an integer that is never missing; a local path fits two source types.
-        warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
         warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")
         split = from_pandas(frame, source=uri, targets=target, name=name, digest=digest)
-        mlflow.log_input(split, context=name)
+    # MLflow would look at every value to infer what is known: seconds for each candidate.
+    vars(split)["schema"] = Schema(
+        [
+            ColSpec(DataType.long if column == target else DataType.double, column)
+            for column in frame.columns
+        ]
+    )
+    mlflow.log_input(split, context=name)

@@ -14,8 +14,8 @@ from sklearn.model_selection import train_test_split
 from steps.pipeline.errors import DataError
 
 TRAINING_SHARE, VALIDATION_SHARE = 0.6, 0.2
-# Below this no metric of a split means anything, and an engine may fail on its part of it.
-FEWEST_POSITIVES = 5
+# Below this no metric of a split means anything; H2O needs a few to stop and to blend on.
+FEWEST_ROWS_OF_A_CLASS = {"training": 20, "validation": 5, "test": 5}
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def split_table(
     )
     for name, part in splits.parts.items():
         positives = int(part[target].sum())
-        if min(positives, len(part) - positives) < FEWEST_POSITIVES:
+        fewest = FEWEST_ROWS_OF_A_CLASS[name]
+        if min(positives, len(part) - positives) < fewest:
             raise DataError(
                 f"{source}: column {target}: the {name} split must hold at least "
-                f"{FEWEST_POSITIVES} rows of each class, it holds {positives} of 1 and "
+                f"{fewest} rows of each class, it holds {positives} of 1 and "
                 f"{len(part) - positives} of 0"
             )
     return splits

@@ -1,0 +1,82 @@
+"""What a new user meets: a clone, Python 3.11 and nothing else."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import PROJECT, logged
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+# What the real machine's package installer needs to reach its index; nothing of ours.
+KEPT = ("PIP_", "SSL_", "REQUESTS_", "CURL_", "UV_", "HTTP", "LANG")
+
+
+@pytest.fixture(scope="module", params=["uv", "pip"])
+def clone(request, tmp_path_factory):
+    """A fresh clone, and a shell without Java, data or cache, with or without uv."""
+    folder = tmp_path_factory.mktemp(request.param)
+    subprocess.run(["git", "clone", "-q", str(PROJECT), str(folder / "ml-pipes")], check=True)
+    tools = folder / "bin"
+    tools.mkdir()
+    python = Path(sys.executable).resolve()
+    names = {"python3.11": str(python), "git": shutil.which("git")}
+    if request.param == "uv":
+        names["uv"] = shutil.which("uv")
+    for name, target in names.items():
+        (tools / name).symlink_to(str(target))
+    for name in ("make", "bash", "sh", "env", "touch", "rm", "grep", "sed", "expand", "tr"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    environment = {k: v for k, v in os.environ.items() if k.startswith(KEPT)}
+    environment |= {"PATH": str(tools), "HOME": str(folder)}
+    return folder / "ml-pipes", environment
+
+
+def make(clone, *arguments: str) -> subprocess.CompletedProcess[str]:
+    folder, environment = clone
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_two_commands_give_a_served_champion_that_logs(clone):
+    folder, environment = clone
+    done = make(clone, "run", "ARGS=-P data=sample -P profile=quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "credit-card-fraud version 1 is the new champion" in done.stderr
+    for target, url in (("serve", "http://127.0.0.1:5001/ping"), ("ui", "http://127.0.0.1:5000")):
+        process = subprocess.Popen(
+            ["make", target], cwd=folder, env=environment, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    assert requests.get(url, timeout=5).ok
+                    break
+                except requests.ConnectionError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.5)
+            if target == "serve":
+                answer = requests.post(
+                    "http://127.0.0.1:5001/invocations",
+                    data=(folder / "docs" / "two-rows.json").read_bytes(),
+                    headers={"Content-Type": "application/json"},
+                    timeout=60,
+                )
+                assert [p["label"] for p in answer.json()["predictions"]] == [1, 0]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert [row["entity_id"] for row in logged(folder / "predictions.db")] == ["116139", "256736"]
+
+
+def test_the_quick_tests_pass(clone):
+    done = make(clone, "test", "ARGS=-m quick")
+    assert done.returncode == 0, done.stdout + done.stderr

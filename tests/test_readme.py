@@ -1,0 +1,67 @@
+"""The README's commands, taken out of it and run."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import PROJECT, serving
+
+README = (PROJECT / "README.md").read_text()
+COMMANDS = [
+    re.sub(r"\s+#.*", "", line)
+    for block in re.findall(r"(?s)```sh\n(.*?)```", README)
+    for line in block.strip().splitlines()
+]
+
+
+def command(start: str) -> str:
+    (found,) = [line for line in COMMANDS if line.startswith(start)]
+    return found
+
+
+@pytest.mark.quick
+def test_every_command_is_one_that_a_test_runs():
+    """Each stands here with the test that runs it: a new command in the README needs one."""
+    run_by = {
+        "make run": "test_fresh_clone",
+        "make serve": "test_fresh_clone",
+        'make run ARGS="-P data=sample -P profile=quick"': "test_fresh_clone",
+        "make ui": "test_fresh_clone",
+        "mlflow run .": "test_fresh_clone (its environment is conda's)",
+        "mlflow run . --env-manager uv -P data=sample -P profile=quick": "test_environments",
+        "mlflow run . -e load_data -P data=sample": "test_environments",
+        "mlflow run . -e train_spark -P data_run_id=RUN_ID -P profile=quick": "test_processes",
+        command("mlflow models serve"): "test_serve",
+        command("curl"): "here",
+        command(".venv/bin/python -c"): "here",
+        "make lint": ".ci/run",
+        "make test": ".ci/run",
+        'make test ARGS="-m quick"': "test_fresh_clone",
+    }
+    assert set(COMMANDS) == set(run_by)
+
+
+def test_the_example_request_and_the_look_into_the_log(workspace, finished):
+    with serving(workspace, "credit-card-fraud") as server:
+        request = command("curl").replace("http://", "").replace("127.0.0.1:5002", server.url)
+        done = subprocess.run(
+            ["bash", "-c", request.replace("@docs", f"@{PROJECT}/docs")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        fraud, other = json.loads(done.stdout)["predictions"]
+    assert fraud["label"] == 1
+    assert other["label"] == 0
+    look = command(".venv/bin/python").replace(".venv/bin/python", "python")
+    done = subprocess.run(
+        ["bash", "-c", look],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert fraud["prediction_id"][:8] in done.stdout or "..." in done.stdout
