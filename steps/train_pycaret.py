@@ -12,6 +12,7 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 import onnx
+import pandas as pd
 from lightgbm import LGBMClassifier
 from pycaret.classification import ClassificationExperiment
 from skl2onnx import to_onnx
@@ -161,9 +162,17 @@ def refit(splits: Splits, configuration: Configuration) -> Fitted:
     return _fitted(Pipeline(_plain_steps(whole)), configuration, splits)
 
 
+class Float64Experiment(ClassificationExperiment):
+    """A PyCaret experiment on the rows as they are: PyCaret would round them to float32."""
+
+    def _prepare_dataset(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
+        prepared: pd.DataFrame = super()._prepare_dataset(X, y)
+        return prepared.assign(**{name: X[name] for name in prepared.columns if name in X})
+
+
 def _experiment(splits: Splits, seed: int) -> ClassificationExperiment:
     """Return a PyCaret experiment whose only holdout is the validation split."""
-    experiment = ClassificationExperiment()
+    experiment = Float64Experiment()
     experiment.setup(
         data=splits.training.frame,
         test_data=splits.validation.frame,
@@ -173,6 +182,7 @@ def _experiment(splits: Splits, seed: int) -> ClassificationExperiment:
         numeric_imputation="median",
         normalize=True,
         session_id=seed,
+        memory=False,  # it would leave a cache in the temporary folder
         system_log=False,
         html=False,
         verbose=False,

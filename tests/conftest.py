@@ -21,6 +21,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first: what they find need not wait for servers and engines."""
+    items.sort(key=lambda item: item.get_closest_marker("quick") is None)
+
+
 @pytest.fixture
 def table() -> pd.DataFrame:
     """A small table with a time column, two features and repeated positives."""

@@ -1,9 +1,15 @@
 """A table that is not the credit card data: missing values, other names, no time column."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from steps import train_pycaret
+from steps.pipeline.sources import read_source
+from steps.pipeline.splits import Part
+from steps.pipeline.table import split_table
 from tests.conftest import Workspace, logged, serving
 
 COLUMNS = ("income", "age", "visits", "ratio")
@@ -29,6 +35,19 @@ def churn(tmp_path_factory):
     file = tmp_path_factory.mktemp("churn") / "customers.csv"
     frame.to_csv(file, index=False)
     return file
+
+
+def test_pycaret_is_given_the_values_as_they_are(churn, tmp_path):
+    table = split_table(read_source(str(churn)), "churn", "left", "", "auto", 42)
+    parts = {
+        name: Part(name, tmp_path, frame, table.features, "left")
+        for name, frame in table.parts.items()
+    }
+    splits = SimpleNamespace(target="left", names=table.features, **parts)
+    seen = train_pycaret._experiment(splits, 42).get_config("X_train")
+    assert (seen.dtypes == np.float64).all()
+    given = table.training[table.features]
+    np.testing.assert_array_equal(seen.to_numpy(), given.to_numpy())
 
 
 @pytest.fixture(scope="module")

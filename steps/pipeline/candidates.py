@@ -15,6 +15,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from serving.errors import ServingError
 from serving.scorer import Manifest, PortableScorer, correct_prior
 from steps.pipeline.errors import EngineError, ExportError, ParameterError
 from steps.pipeline.evaluation import Floats, evaluate, ks_threshold
@@ -170,7 +171,7 @@ def _log_model(
                     "export_ks_difference": proof.ks_difference,
                 }
             )
-        except ExportError as error:
+        except (ExportError, ServingError) as error:
             failures = [str(error)]
         mlflow.log_artifacts(temporary, SCORER)
     verdict = "; ".join(failures) if failures else "equal to the model"

@@ -79,7 +79,7 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.vlines(np.clip(at, LOWEST, 1 - LOWEST), min(below), max(below), color=MARK, ls="--")
     axes.set_xscale("logit", one_half="0.5")
     axes.set(xlabel="score", ylabel="share of rows below")
-    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="center right")
+    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="center")
 
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
