@@ -10,6 +10,7 @@ import logging
 import mlflow
 
 from steps.pipeline.leaderboard import as_text
+from steps.pipeline.plots import leaderboard_plot, log_figures
 from steps.pipeline.step import step
 from steps.pipeline.workflow import run_step, train
 
@@ -44,12 +45,14 @@ def main(
     names = ("engine", "algorithm", "promoted", "decision", "champion_version")
     mlflow.set_tags({name: tags[name] for name in names if name in tags})
     board = mlflow.load_table("leaderboard.json", run_ids=[selection.info.run_id])
+    log_figures({"leaderboard.png": leaderboard_plot(board, f"val_{metric}")}, "plots")
     log.info("\n%s\n\n%s", as_text(board), summary(tags, test, model_name))
 
 
 def summary(tags: dict[str, str], test: dict[str, float], model_name: str) -> str:
     """Return what a person wants to know at the end, and what to type next."""
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
+    shown = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
+    figures = ", ".join(f"{name} {test[name]:.4f}" for name in shown)
     if tags["promoted"] == "true":
         outcome = f"{model_name} version {tags['champion_version']} is the new champion"
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from serving.scorer import Manifest, PortableScorer
 from steps.pipeline.candidates import candidates_of, download_scorer
-from steps.pipeline.evaluation import evaluate
+from steps.pipeline.evaluation import at_threshold, evaluate
 from steps.pipeline.leaderboard import best, leaderboard
 from steps.pipeline.plots import curves, leaderboard_plot, log_figures
 from steps.pipeline.promotion import assess_incumbent, decide
@@ -65,7 +65,8 @@ def select_champion(
         splits.log_inputs(splits.test)
         test = splits.test
         scores = PortableScorer.load(scorer).score(test.frame)
-        metrics = evaluate(test.y, scores)
+        manifest = Manifest.read(scorer)
+        metrics = evaluate(test.y, scores) | at_threshold(test.y, scores, manifest.threshold)
         mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
         log_figures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test")
         incumbent = assess_incumbent(model_name, test)
@@ -78,9 +79,7 @@ def select_champion(
             log.info("the champion stays: %s", decision.reason)
             return
         uri = log_champion_model(scorer, example_rows(test, scores))
-        card = model_card(
-            lineage, Manifest.read(scorer), metrics, splits.description, decision.reason
-        )
+        card = model_card(lineage, manifest, metrics, splits.description, decision.reason)
     tags = asdict(lineage) | {"decision": decision.reason}
     version = register(uri, model_name, tags, card).version
     promote(model_name, version, incumbent.version if incumbent else None)

@@ -55,7 +55,8 @@ class Workspace:
     def environment(self, **extra: str) -> dict[str, str]:
         """What a user's shell has: no Java but ours, and none of MLflow's settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "JAVA_"))}
-        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+        pythons = [Path(sys.executable).parent, Path(sys.executable).resolve().parent]
+        path = os.pathsep.join([*map(str, pythons), "/usr/bin", "/bin"])
         return kept | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path} | extra
 
     def mlflow(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:

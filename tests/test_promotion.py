@@ -64,16 +64,28 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
 
 
 def test_a_winner_that_cannot_be_refitted_is_used_as_it_is(workspace, steps):
-    done = workspace.run(
-        "select_champion",
-        data_run_id=steps["load_data"].info.run_id,
-        training_run_ids=steps["train_h2o"].info.run_id,
-        profile="quick",
-        model_name="ensemble",
-    )
+    candidates = workspace.children(steps["train_spark"].info.run_id)
+    best = max(candidates, key=lambda run: run.data.metrics["val_ks"])
+    workspace.client.set_tag(best.info.run_id, "refittable", "false")  # as for an ensemble
+    try:
+        done = workspace.run(
+            "select_champion",
+            data_run_id=steps["load_data"].info.run_id,
+            training_run_ids=steps["train_spark"].info.run_id,
+            profile="quick",
+            model_name="as-it-is",
+        )
+    finally:
+        workspace.client.set_tag(best.info.run_id, "refittable", "true")
     assert done.returncode == 0, done.stderr
-    assert (
-        "StackedEnsemble_BestOfFamily_1 cannot be fitted again: it is used as it is" in done.stderr
-    )
-    version = workspace.client.get_model_version_by_alias("ensemble", "champion")
+    assert "cannot be fitted again: it is used as it is" in done.stderr
+    version = workspace.client.get_model_version_by_alias("as-it-is", "champion")
     assert version.tags["refit"] == "false"
+    assert version.tags["model_run_id"] == best.info.run_id
+
+
+def test_an_ensemble_of_h2o_says_that_it_cannot_be_refitted(workspace, steps):
+    candidates = workspace.children(steps["train_h2o"].info.run_id)
+    refittable = {run.data.tags["algorithm"]: run.data.tags["refittable"] for run in candidates}
+    for algorithm, value in refittable.items():
+        assert value == ("false" if "Ensemble" in algorithm else "true")

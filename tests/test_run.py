@@ -7,7 +7,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from serving.scorer import PortableScorer
@@ -178,11 +177,6 @@ def test_nothing_in_the_registered_artifact_is_a_pickle(tracking):
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
     requirements = (Path(folder) / "requirements.txt").read_text()
     assert not re.search(r"^(h2o|pycaret|pyspark|scikit-learn)\b", requirements, re.MULTILINE)
-
-
-def test_no_java_process_is_left(finished):
-    java = [p.info for p in psutil.process_iter(["name", "cmdline"]) if p.info["name"] == "java"]
-    assert not [p for p in java if "ml-pipes" in " ".join(p["cmdline"])]
 
 
 def test_the_leaderboard_is_ordered_and_whole(tracking, steps, candidates):

@@ -39,6 +39,16 @@ def recall_at_false_positive_rate(y: Labels, scores: Floats, limit: float) -> fl
     return float(true_positives[false_positives <= limit].max())
 
 
+def at_threshold(y: Labels, scores: Floats, threshold: float) -> dict[str, float]:
+    """Return what labels at `threshold` are worth: recall, precision, false positive rate."""
+    labelled = scores >= threshold
+    return {
+        "recall_at_threshold": float(labelled[y == 1].mean()),
+        "precision_at_threshold": float(y[labelled].mean()) if labelled.any() else 0.0,
+        "fpr_at_threshold": float(labelled[y == 0].mean()),
+    }
+
+
 def evaluate(y: Labels, scores: Floats) -> dict[str, float]:
     """Return all metrics of `scores`, probabilities of class 1, shape (n_rows,), against `y`."""
     return {
