@@ -143,7 +143,8 @@ class Server:
         return requests.post(f"{self.url}/invocations", json=payload, timeout=timeout)
 
     def predict(self, rows: pd.DataFrame, request_id: str | None = None) -> list[dict[str, Any]]:
-        payload: dict[str, Any] = {"dataframe_split": rows.to_dict("split")}
+        as_json = rows.astype(object).where(rows.notna(), None)  # JSON knows no NaN
+        payload: dict[str, Any] = {"dataframe_split": as_json.to_dict("split")}
         if request_id:
             payload["params"] = {"request_id": request_id}
         response = self.post(payload)

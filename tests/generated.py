@@ -1,10 +1,11 @@
 """What is generated in this repository: `python -m tests.generated` writes it, a test holds it.
 
 In conda.yaml the digest of the lock: MLflow names a conda environment by the text of conda.yaml
-alone, so a new lock must change it. In README.md the tables of commands and parameters.
+alone, so a new lock must change it. In README.md the tables of results, commands and parameters.
 """
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -25,11 +26,35 @@ def conda_yaml() -> str:
 def readme() -> str:
     """Return README.md with its tables as the code has them now."""
     text = (PROJECT / "README.md").read_text()
-    for name, table in {"commands": commands(), "parameters": parameters()}.items():
+    tables = {"result": result(), "commands": commands(), "parameters": parameters()}
+    for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
         text = before + begin + table + end + rest.split(end, 1)[1]
     return text
+
+
+def result() -> str:
+    """Return what the recorded run came to (`python -m benchmarks.record_result`)."""
+    found = json.loads((PROJECT / "docs" / "result.json").read_text())
+    names = ("ks", "roc_auc", "average_precision", "log_loss")
+    lines = [f"| | engine | algorithm | {' | '.join(names)} |", "|--|--|--|--|--|--|--|"]
+    for place, row in enumerate(found["leaderboard"][:8], start=1):
+        values = " | ".join(f"{row[f'val_{name}']:.4f}" for name in names)
+        lines.append(f"| {place} | {row['engine']} | {row['algorithm']} | {values} |")
+    test = found["test"]
+    lines += [
+        "",
+        f"The best 8 of {len(found['leaderboard'])} candidates on the validation rows, after "
+        f"{found['minutes']:.0f} minutes on {found['cores']} cores. The champion, fitted again, on "
+        f"the untouched test rows: KS **{test['ks']:.3f}**, ROC AUC **{test['roc_auc']:.3f}**, "
+        f"average precision {test['average_precision']:.3f}, recall at 1 % false positives "
+        f"{test['recall_at_1pct_fpr']:.2f}. At its threshold it finds "
+        f"{test['recall_at_threshold']:.0%} of the frauds with {test['fpr_at_threshold']:.1%} "
+        "false positives.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def commands() -> str:

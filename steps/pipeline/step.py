@@ -23,6 +23,7 @@ import click
 import mlflow
 from mlflow.entities import RunStatus
 
+from serving.errors import ServingError
 from steps.pipeline.errors import ParameterError, PipelineError
 from steps.pipeline.parameters import PARAMETERS
 
@@ -52,7 +53,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             # Inside the run, so that a wrong parameter marks the run that MLflow made as failed.
             function(**parse(names, sys.argv[1:], title, function.__doc__))
             status = RunStatus.FINISHED
-        except PipelineError as error:
+        except (PipelineError, ServingError) as error:
             mlflow.set_tag("error", str(error))
             print(f"ml-pipes: {title}: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, ParameterError) else 1)
