@@ -28,10 +28,17 @@ from serving.errors import (
     RequestConflictError,
     ServingError,
 )
-from serving.prediction_log import ModelIdentity, Prediction, PredictionLog, prediction_ids
+from serving.prediction_log import (
+    ModelIdentity,
+    Prediction,
+    PredictionLog,
+    check_key,
+    prediction_ids,
+)
 from serving.scorer import PortableScorer
 
 SOURCE = "mlflow models serve"
+LARGEST_EXACT = 2**53
 
 
 class Champion(PythonModel):
@@ -41,9 +48,9 @@ class Champion(PythonModel):
         """Load the scorer and, under a scoring server, open the prediction log."""
         folder = Path(context.artifacts["scorer"])
         self._scorer = PortableScorer.load(folder)
+        self._model = identify(folder)
         self._log: PredictionLog | None = None
         if is_served() and os.environ.get("PREDICTION_LOG", "").lower() != "off":
-            self._model = identify(folder)
             self._log = PredictionLog()
 
     def predict(
@@ -69,6 +76,8 @@ class Champion(PythonModel):
         """
         request_id = (params or {}).get("request_id") or None
         try:
+            if request_id is not None:
+                check_key("request_id", request_id)
             rows = self._predictions(model_input, request_id)
             if self._log:
                 rows = self._log.record(rows, self._model, SOURCE, request_id)
@@ -84,13 +93,13 @@ class Champion(PythonModel):
         scorer, threshold = self._scorer, self._scorer.manifest.threshold
         matrix = scorer.matrix(frame)
         scores = scorer.score_matrix(matrix)
-        ids = prediction_ids(len(frame), request_id)
+        ids = prediction_ids(len(frame), request_id, self._model.name)
         keys = frame["id"] if "id" in frame.columns else [None] * len(frame)
         return [
             Prediction(
                 prediction_id=prediction_id,
                 row_index=i,
-                entity_id=None if pd.isna(key) else str(key),
+                entity_id=entity_id(key, i),
                 score=float(score),
                 label=int(score >= threshold),
                 threshold=threshold,
@@ -110,10 +119,26 @@ def is_served() -> bool:
 
     MLflow's in-serving flag does not tell: it is also set while an input example is logged
     and by `mlflow models predict`. Only a server imports its app module. The server that
-    `spark_udf` starts for another environment does too, inside a Spark Python worker.
+    `spark_udf` starts for another environment does too, below a Spark Python worker.
     """
     server = "mlflow.pyfunc.scoring_server.app" in sys.modules
-    return server and "SPARK_REUSE_WORKER" not in os.environ
+    return server and "PYTHON_WORKER_FACTORY_SECRET" not in os.environ
+
+
+def entity_id(key: Any, row: int) -> str | None:
+    """Return the caller's key of a row as text; a column of integers with a gap comes as floats.
+
+    Raises:
+        InputError: it is too long, or a number that a float no longer holds exactly.
+    """
+    if pd.isna(key):
+        return None
+    if isinstance(key, float) and key.is_integer():
+        if abs(key) >= LARGEST_EXACT:
+            raise InputError(f"column id, row {row}: too large for a number, send it as a string")
+        key = int(key)
+    check_key(f"column id, row {row}", str(key))
+    return str(key)
 
 
 def identify(scorer: Path) -> ModelIdentity:

@@ -17,9 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from serving.errors import LogUnavailableError, RequestConflictError
+from serving.errors import InputError, LogUnavailableError, RequestConflictError
 
 DEFAULT_URI = "sqlite:///predictions.db"
+
+LONGEST_KEY = 255
 
 metadata = sa.MetaData()
 
@@ -27,11 +29,11 @@ predictions = sa.Table(
     "predictions",
     metadata,
     sa.Column("prediction_id", sa.String(36), primary_key=True),
-    sa.Column("request_id", sa.String(255), index=True),
+    sa.Column("request_id", sa.String(LONGEST_KEY), index=True),
     sa.Column("row_index", sa.Integer, nullable=False),
-    sa.Column("entity_id", sa.String(255), index=True),
+    sa.Column("entity_id", sa.String(LONGEST_KEY), index=True),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("model_name", sa.String(255)),
+    sa.Column("model_name", sa.String(LONGEST_KEY)),
     sa.Column("model_version", sa.String(32)),
     sa.Column("run_id", sa.String(64)),
     sa.Column("score", sa.Double, nullable=False),
@@ -46,7 +48,7 @@ ground_truth = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("prediction_id", sa.String(36), index=True),
-    sa.Column("entity_id", sa.String(255), index=True),
+    sa.Column("entity_id", sa.String(LONGEST_KEY), index=True),
     sa.Column("label", sa.Integer, nullable=False),
     sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
@@ -77,31 +79,45 @@ class ModelIdentity:
     run_id: str | None
 
 
-def prediction_ids(n_rows: int, request_id: str | None = None) -> list[str]:
+def check_key(field: str, key: str) -> None:
+    """Check that a key of the caller can be stored.
+
+    Raises:
+        InputError: it is longer than 255 characters or no plain text.
+    """
+    if len(key) > LONGEST_KEY:
+        raise InputError(f"{field}: must have at most {LONGEST_KEY} characters")
+    if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
+        raise InputError(f"{field}: must be plain text")
+
+
+def prediction_ids(
+    n_rows: int, request_id: str | None = None, model_name: str | None = None
+) -> list[str]:
     """Return `n_rows` unique ids: time-ordered, or derived from the request's id if it has one.
 
     Time-ordered ids (UUID version 7, RFC 9562) keep inserts at the end of the index.
-    Derived ones (version 8) let a retry meet the rows of its first attempt.
+    Derived ones (version 8) let a retry meet the rows of its first attempt; a request's id
+    means something to one model only.
     """
     if request_id is not None:
-        return [
-            str(_as_uuid(hashlib.sha256(f"{row}\0{request_id}".encode()).digest()[:16], version=8))
-            for row in range(n_rows)
-        ]
-    milliseconds = (time.time_ns() // 1_000_000).to_bytes(6, "big")
-    # The row's number follows the time, so that the ids of one request sort as its rows.
+        seed = f"{model_name or ''}\0{request_id}"
+        digests = (hashlib.sha256(f"{row}\0{seed}".encode()) for row in range(n_rows))
+        return [_uuid(8, int.from_bytes(digest.digest()[:16], "big")) for digest in digests]
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(6), "big")
+    # The row's number follows the time, around the bits of the version and the variant (12 and
+    # 14 of its bits), so that the ids of one request sort as its rows.
     return [
-        str(_as_uuid(milliseconds + row.to_bytes(4, "big") + os.urandom(6), version=7))
+        _uuid(7, milliseconds << 80 | (row >> 14) << 64 | (row & 0x3FFF) << 48 | random)
         for row in range(n_rows)
     ]
 
 
-def _as_uuid(content: bytes, version: int) -> uuid.UUID:
-    """Return the UUID of `version` that keeps all of `content` but the six bits it must set."""
-    number = int.from_bytes(content, "big")
+def _uuid(version: int, number: int) -> str:
+    """Return the UUID that keeps all 128 bits of `number` but the six it must set."""
     number = number & ~(0xF << 76) | version << 76
-    number = number & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=number)
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
 
 
 class PredictionLog:
@@ -154,16 +170,20 @@ class PredictionLog:
                     connection.execute(predictions.insert(), values)
                 return list(rows)
             try:
-                return self._record_once(request_id, rows, values)
+                return self._record_once(request_id, model.name, rows, values)
             except IntegrityError:  # another attempt was faster: its rows are there now
-                return self._record_once(request_id, rows, values)
+                return self._record_once(request_id, model.name, rows, values)
         except SQLAlchemyError as error:
             raise LogUnavailableError(
                 f"the prediction log cannot be written: {_first_line(error)}"
             ) from error
 
     def _record_once(
-        self, request_id: str, rows: Sequence[Prediction], values: list[dict[str, Any]]
+        self,
+        request_id: str,
+        model_name: str | None,
+        rows: Sequence[Prediction],
+        values: list[dict[str, Any]],
     ) -> list[Prediction]:
         """Store the rows of a request unless it has some already; return those that stand.
 
@@ -172,7 +192,7 @@ class PredictionLog:
                 rows follow from the request's, so that the two collide.
         """
         with self._engine.begin() as connection:
-            stored = _stored(connection, request_id)
+            stored = _stored(connection, request_id, model_name)
             if not stored:
                 connection.execute(predictions.insert(), values)
                 return list(rows)
@@ -188,11 +208,12 @@ class PredictionLog:
         self._engine.dispose()
 
 
-def _stored(connection: sa.Connection, request_id: str) -> list[Prediction]:
+def _stored(connection: sa.Connection, request_id: str, model_name: str | None) -> list[Prediction]:
     fields = Prediction.__dataclass_fields__
     found = connection.execute(
         sa.select(*(predictions.c[name] for name in fields))
         .where(predictions.c.request_id == request_id)
+        .where(predictions.c.model_name.is_not_distinct_from(model_name))
         .order_by(predictions.c.row_index)
     )
     return [Prediction(**row) for row in found.mappings()]

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Feature:
-    """One input column: `nullable` if the training rows had missing values in it."""
+    """One input column: `nullable` if its splits had missing values in it."""
 
     name: str
     type: str = "double"
@@ -144,7 +144,7 @@ class PortableScorer:
             row, column = np.argwhere(missing)[0]
             raise InputError(
                 f"column {self.names[column]}, row {row}: must not be missing "
-                "(it never was in the training data)"
+                "(it never was in the data of this model)"
             )
         return np.ascontiguousarray(matrix)
 

@@ -1,1 +1,12 @@
 """The entry points of `MLproject`, one module each; what they share is in `steps.pipeline`."""
+
+import os
+
+# Set here, before any library is imported. None of them shall report usage.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ.setdefault("MPLBACKEND", "agg")
+# PyCaret would write a file logs.log into the current folder.
+os.environ.setdefault("PYCARET_CUSTOM_LOGGING_PATH", os.devnull)
+# MLflow's bars would hide the steps' own progress.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

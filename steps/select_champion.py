@@ -15,7 +15,7 @@ from steps.pipeline.candidates import candidates_of, download_scorer
 from steps.pipeline.evaluation import at_threshold, evaluate
 from steps.pipeline.leaderboard import best, leaderboard
 from steps.pipeline.plots import curves, leaderboard_plot, log_figures
-from steps.pipeline.promotion import assess_incumbent, decide
+from steps.pipeline.promotion import assess_incumbent, decide, find_incumbent
 from steps.pipeline.registry import Lineage, log_champion_model, model_card, promote, register
 from steps.pipeline.splits import Part, open_splits
 from steps.pipeline.step import step
@@ -31,27 +31,14 @@ def select_champion(
     metric: str,
     refit: bool,
     promotion: str,
-    profile: str,
-    seed: int,
     model_name: str,
-    spark_master: str,
-    h2o_url: str,
 ) -> None:
     """Choose, refit, test, and promote."""
-    board = leaderboard(training_run_ids, metric)
+    board = leaderboard(training_run_ids, data_run_id, metric)
     mlflow.log_table(board, "leaderboard.json")
     log_figures({"leaderboard.png": leaderboard_plot(board, f"val_{metric}")}, "plots")
     winner = best(board)
-    engine_parameters = {
-        "data_run_id": data_run_id,
-        "profile": profile,
-        "seed": seed,
-        "spark_master": spark_master,
-        "h2o_url": h2o_url,
-    }
-    model_run_id = winner["run_id"]
-    if refit:
-        model_run_id = refitted(winner, engine_parameters)
+    model_run_id = refitted(winner) if refit else winner["run_id"]
     lineage = Lineage(
         engine=winner["engine"],
         algorithm=winner["algorithm"],
@@ -71,10 +58,7 @@ def select_champion(
         log_figures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test")
         incumbent = assess_incumbent(model_name, test)
         decision = decide(promotion, metric, metrics, incumbent)
-        mlflow.set_tags(
-            asdict(lineage)
-            | {"promoted": str(decision.promoted).lower(), "decision": decision.reason}
-        )
+        mlflow.set_tags(asdict(lineage) | {"promoted": "false", "decision": decision.reason})
         if not decision.promoted:
             log.info("the champion stays: %s", decision.reason)
             return
@@ -82,19 +66,23 @@ def select_champion(
         card = model_card(lineage, manifest, metrics, splits.description, decision.reason)
     tags = asdict(lineage) | {"decision": decision.reason}
     version = register(uri, model_name, tags, card).version
-    promote(model_name, version, incumbent.version if incumbent else None)
+    promote(model_name, version, find_incumbent(model_name))
     mlflow.log_text(card, "model_card.md")
-    mlflow.set_tag("champion_version", version)
+    mlflow.set_tags({"promoted": "true", "champion_version": version})
     log.info("%s version %s is champion: %s", model_name, version, decision.reason)
 
 
-def refitted(winner: "pd.Series[Any]", engine_parameters: dict[str, Any]) -> str:
-    """Return the run of the winner fitted again, or the winner's own if that cannot be."""
+def refitted(winner: "pd.Series[Any]") -> str:
+    """Return the run of the winner fitted again, or the winner's own if that cannot be.
+
+    Its engine's step runs with the parameters that it had when it searched.
+    """
     name = f"{winner['engine']} {winner['algorithm']}"
     if not winner["refittable"]:
         log.info("%s cannot be fitted again: it is used as it is", name)
         return str(winner["run_id"])
-    run_id = train(winner["engine"], engine_parameters | {"refit_of": winner["run_id"]})
+    searched_with = mlflow.get_run(winner["training_run_id"]).data.params
+    run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]})
     (model,) = candidates_of(run_id)
     if model.data.tags["proven"] != "true":
         log.warning(

@@ -121,7 +121,7 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     validation = _upload(splits.validation)
     y = splits.validation.y
     ranked = sorted(
-        (_fitted(h2o.get_model(model_id), validation) for model_id in board["model_id"]),
+        (_fitted(h2o.get_model(name), validation, _algorithm(name)) for name in board["model_id"]),
         key=lambda fitted: ks(y, fitted.scores),
         reverse=True,
     )
@@ -136,7 +136,7 @@ def refit(splits: Splits, configuration: Configuration) -> Fitted:
     rows = _upload(splits.training_and_validation())
     with progress(f"H2O fits {configuration['algo']} on training and validation rows"):
         estimator.train(x=splits.names, y=splits.target, training_frame=rows)
-    return _fitted(estimator, _upload(splits.validation))
+    return _fitted(estimator, _upload(splits.validation), configuration["name"])
 
 
 def _portions(training: Part, seed: int) -> list[Part]:
@@ -167,24 +167,23 @@ def _upload(part: Part) -> h2o.H2OFrame:
     return frame
 
 
-def _fitted(model: Any, validation: h2o.H2OFrame) -> Fitted:
-    algorithm = _algorithm(model)
+def _fitted(model: Any, validation: h2o.H2OFrame, algorithm: str) -> Fitted:
     probability = model.predict(validation)["p1"].as_data_frame()["p1"].to_numpy(np.float64)
     return Fitted(
         algorithm=algorithm,
-        configuration=_configuration(model),
+        configuration=_configuration(model, algorithm),
         probability=probability,
         log_native=lambda: _log_native(model),
         export=lambda folder: _export(model, folder),
     )
 
 
-def _algorithm(model: Any) -> str:
+def _algorithm(model_id: str) -> str:
     """Return AutoML's own name of a model, without the number of its search."""
-    return re.sub(r"_AutoML_\d+_\d+_\d+", "", str(model.model_id))
+    return re.sub(r"_AutoML_\d+_\d+_\d+", "", model_id)
 
 
-def _configuration(model: Any) -> Configuration | None:
+def _configuration(model: Any, algorithm: str) -> Configuration | None:
     """Return what fits `model` again: the values it ended up with, number of trees included."""
     if model.algo not in ESTIMATORS:
         return None  # a stacked ensemble: it would need rows to blend on again
@@ -201,7 +200,7 @@ def _configuration(model: Any) -> Configuration | None:
             "lambda_": best["lambda_best"],
             "lambda_search": False,
         }
-    return {"algo": model.algo, "name": _algorithm(model), "parameters": parameters}
+    return {"algo": model.algo, "name": algorithm, "parameters": parameters}
 
 
 def _log_native(model: Any) -> None:
@@ -228,8 +227,10 @@ def h2o_server(url: str) -> Iterator[None]:
             h2o.connect(url=url, verbose=False)
         except (H2OError, OSError) as error:
             raise EngineError(f"h2o_url: no H2O answers at {url}: {error}") from error
-        yield
-        h2o.connection().close()
+        try:
+            yield
+        finally:
+            h2o.connection().close()
         return
     with tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-") as folder, _own_server(Path(folder)):
         yield

@@ -5,7 +5,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from serving.errors import ServingError
 from serving.scorer import Manifest, PortableScorer, correct_prior
 from steps.pipeline.errors import EngineError, ExportError, ParameterError
-from steps.pipeline.evaluation import Floats, evaluate, ks_threshold
+from steps.pipeline.evaluation import Floats, Labels, evaluate, ks_threshold
 from steps.pipeline.export import prove
 from steps.pipeline.plots import curves, log_figures
 from steps.pipeline.reference import QUANTILES
@@ -77,8 +77,7 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
         mlflow.log_metrics({f"val_{name}": value for name, value in metrics.items()})
         mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
         log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
-        threshold = ks_threshold(validation.y, scores)
-        verdict = _log_model(engine, fitted, splits, scores, threshold)
+        verdict = _log_model(engine, fitted, splits)
         log.info(
             "%s %s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
             engine,
@@ -94,15 +93,15 @@ def record_refit(engine: str, fitted: Fitted, splits: Splits, refit_of: str) -> 
     """Log a winner that was fitted again on training and validation rows.
 
     It has seen the validation rows, so they measure nothing any more: no metrics. They still
-    prove its export. The threshold stays that of the first fit, whose validation scores
-    were those of unseen rows.
+    prove its export. The threshold and the reference of the scores stay those of the first
+    fit, whose validation scores were those of unseen rows.
     """
     with mlflow.start_run(run_name=f"{engine} {fitted.algorithm} refit", nested=True):
         splits.log_inputs(splits.training, splits.validation)
         mlflow.set_tag("refit_of", refit_of)
         with download_scorer(refit_of) as scorer:
-            threshold = Manifest.read(scorer).threshold
-        verdict = _log_model(engine, fitted, splits, fitted.scores, threshold)
+            first = Manifest.read(scorer)
+        verdict = _log_model(engine, fitted, splits, first)
         log.info("%s %s fitted again; export %s", engine, fitted.algorithm, verdict)
 
 
@@ -145,10 +144,10 @@ def download_scorer(run_id: str) -> Iterator[Path]:
 
 
 def _log_model(
-    engine: str, fitted: Fitted, splits: Splits, scores: Floats, threshold: float
+    engine: str, fitted: Fitted, splits: Splits, first_fit: Manifest | None = None
 ) -> str:
     """Log what both kinds of record share, and return the verdict on the export in words."""
-    mlflow.set_tags({"engine": engine, "algorithm": fitted.algorithm})
+    mlflow.set_tags({"engine": engine, "algorithm": fitted.algorithm, "data_run_id": splits.run_id})
     if fitted.configuration is not None:
         mlflow.log_dict(fitted.configuration, CONFIGURATION)
         mlflow.log_params(_short(fitted.configuration))
@@ -156,14 +155,16 @@ def _log_model(
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         folder = Path(temporary)
         try:
-            Manifest(
+            manifest = Manifest(
                 kind=fitted.export(folder),
                 features=tuple(splits.features),
                 positive_weight=fitted.positive_weight,
-                threshold=threshold,
-                reference=splits.description.reference | {"scores": _quantiles(scores)},
-            ).write(folder)
-            proof = prove(PortableScorer.load(folder), scores, splits.validation)
+                threshold=1.0,
+                reference=splits.description.reference,
+            )
+            manifest.write(folder)
+            proof = prove(PortableScorer.load(folder), fitted.scores, splits.validation)
+            _with_scores(manifest, proof.scores, splits.validation.y, first_fit).write(folder)
             failures = proof.failures
             mlflow.log_metrics(
                 {
@@ -185,6 +186,16 @@ def _short(configuration: Configuration) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if len(json.dumps(value)) <= 100}
 
 
-def _quantiles(scores: Floats) -> list[float]:
-    quantiles: list[float] = np.quantile(scores, QUANTILES).tolist()
-    return quantiles
+def _with_scores(
+    manifest: Manifest, scores: Floats, y: Labels, first_fit: Manifest | None
+) -> Manifest:
+    """Return `manifest` with threshold and score quantiles: of its own scores, or the first fit's.
+
+    The export's scores, not the model's: a row that sets the threshold must reach it when served.
+    """
+    if first_fit is not None:
+        threshold, quantiles = first_fit.threshold, first_fit.reference["scores"]
+    else:
+        threshold, quantiles = ks_threshold(y, scores), np.quantile(scores, QUANTILES).tolist()
+    reference = manifest.reference | {"scores": quantiles}
+    return replace(manifest, threshold=threshold, reference=reference)

@@ -6,7 +6,8 @@ PipelineError
  ├─ DataError         the data do not fit; names file, column and rule
  ├─ EngineError       an engine cannot start or gave no model
  ├─ ExportError       a model cannot be turned into a portable scorer
- └─ StepError         a step of the workflow failed
+ ├─ RegistryError     the present champion cannot be read
+     └─ StepError         a step of the workflow failed
 """
 
 
@@ -32,6 +33,10 @@ class EngineError(PipelineError):
 
 class ExportError(PipelineError):
     """A model cannot be turned into a portable scorer."""
+
+
+class RegistryError(PipelineError):
+    """The present champion cannot be read."""
 
 
 class StepError(PipelineError):

@@ -24,10 +24,12 @@ ROWS_ALONE = 200
 
 @dataclass(frozen=True)
 class Proof:
-    """How far the scores of an export are from those of its model, on the validation split."""
+    """The `scores` of an export on the validation split, and how far the model's are from them."""
 
+    scores: Floats
     largest_difference: float
     ks_difference: float
+    rows_alone: int
     rows_that_differ_alone: int
 
     @property
@@ -40,7 +42,7 @@ class Proof:
             failures.append(f"KS differs by {self.ks_difference:.2g}")
         if self.rows_that_differ_alone:
             failures.append(
-                f"{self.rows_that_differ_alone} of {ROWS_ALONE} rows score otherwise alone"
+                f"{self.rows_that_differ_alone} of {self.rows_alone} rows score otherwise alone"
             )
         return failures
 
@@ -51,11 +53,14 @@ def prove(scorer: PortableScorer, native_scores: Floats, validation: Part) -> Pr
     The first rows are also scored one by one: a row must score the same alone and in a batch.
     """
     scores = scorer.score(validation.frame)
-    alone = [scorer.score(validation.frame.iloc[[row]])[0] for row in range(ROWS_ALONE)]
+    first = validation.frame.head(ROWS_ALONE)
+    alone = np.concatenate([scorer.score(first.iloc[[row]]) for row in range(len(first))])
     return Proof(
+        scores=scores,
         largest_difference=float(np.max(np.abs(scores - native_scores))),
         ks_difference=abs(ks(validation.y, scores) - ks(validation.y, native_scores)),
-        rows_that_differ_alone=int(np.sum(scores[:ROWS_ALONE] != np.array(alone))),
+        rows_alone=len(first),
+        rows_that_differ_alone=int(np.sum(scores[: len(first)] != alone)),
     )
 
 

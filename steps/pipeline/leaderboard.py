@@ -5,24 +5,30 @@ from typing import Any
 import pandas as pd
 
 from steps.pipeline.candidates import candidates_of
-from steps.pipeline.errors import EngineError
+from steps.pipeline.errors import EngineError, ParameterError
 
 METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "val_brier")
 
 
-def leaderboard(training_run_ids: list[str], metric: str) -> pd.DataFrame:
+def leaderboard(training_run_ids: list[str], data_run_id: str, metric: str) -> pd.DataFrame:
     """Return a row for each candidate, ordered by `metric` on the validation split.
 
     Columns: engine, algorithm, the validation metrics, `eligible` (its export is proven
-    equal), `refittable`, `export` (the verdict in words), `run_id`.
+    equal), `refittable`, `export` (the verdict in words), `run_id`, `training_run_id`.
 
     Raises:
+        ParameterError: a candidate was fitted on other splits than those of `data_run_id`.
         EngineError: the training runs left no candidate.
     """
     rows: list[dict[str, Any]] = []
     for training_run_id in training_run_ids:
         for run in candidates_of(training_run_id):
             tags = run.data.tags
+            if tags["data_run_id"] != data_run_id:
+                raise ParameterError(
+                    f"training_run_ids: {training_run_id} read the splits of run "
+                    f"{tags['data_run_id']}, not of {data_run_id}: its test rows are others"
+                )
             rows.append(
                 {
                     "engine": tags["engine"],
@@ -32,6 +38,7 @@ def leaderboard(training_run_ids: list[str], metric: str) -> pd.DataFrame:
                     "refittable": tags["refittable"] == "true",
                     "export": tags["export"],
                     "run_id": run.info.run_id,
+                    "training_run_id": training_run_id,
                 }
             )
     if not rows:

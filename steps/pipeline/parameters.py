@@ -106,7 +106,9 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "seed": Parameter(click.IntRange(0, 2**31 - 1), "same seed and data: same candidates"),
     "model_name": Parameter(ModelName(), "the registered model"),
-    "spark_master": Parameter(NonEmpty(), "any Spark master URL"),
+    "spark_master": Parameter(
+        NonEmpty(), "a Spark master URL; the workers must see this machine's temporary folder"
+    ),
     "h2o_url": Parameter(click.STRING, "an H2O cluster to use instead of a local one"),
     "data_run_id": Parameter(NonEmpty(), "the run of a finished `load_data`"),
     "training_run_ids": Parameter(CommaList(), "the runs of finished training steps, by comma"),

@@ -17,7 +17,11 @@ def tied_process(command: list[str], output: Path) -> Iterator[subprocess.Popen[
     guard = [sys.executable, "-m", "steps.pipeline.processes", *command]
     with output.open("wb") as log:
         process = subprocess.Popen(
-            guard, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            guard,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # whoever kills our process group leaves the guard to act
         )
     try:
         yield process
@@ -32,9 +36,7 @@ def _guard(command: list[str]) -> int:
     import signal
     import threading
 
-    # A Ctrl-C in the terminal reaches the whole group: the parent decides, by closing the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: child.kill())
 
     def kill_at_end_of_input() -> None:

@@ -8,8 +8,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from serving.errors import ServingError
+from serving.errors import InputError, ScorerError
 from serving.scorer import PortableScorer
+from steps.pipeline.errors import RegistryError
 from steps.pipeline.evaluation import evaluate
 from steps.pipeline.registry import CHAMPION, SCORER_IN_MODEL
 from steps.pipeline.splits import Part
@@ -33,15 +34,24 @@ class Decision:
 
 
 def assess_incumbent(model_name: str, test: Part) -> Incumbent | None:
-    """Return the champion of `model_name` scored on `test`, or None if there is none."""
+    """Return the champion of `model_name` scored on `test`, or None if there is none.
+
+    Raises:
+        RegistryError: its artifact cannot be read now, which says nothing of the champion.
+    """
     version = find_incumbent(model_name)
     if version is None:
         return None
     try:
         path = mlflow.artifacts.download_artifacts(f"models:/{model_name}/{version.version}")
         scores = PortableScorer.load(Path(path) / SCORER_IN_MODEL).score(test.frame)
-    except (ServingError, MlflowException, OSError) as error:
+    except (InputError, ScorerError) as error:
         return Incumbent(str(version.version), None, str(error))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"champion version {version.version} of {model_name} cannot be read to compare with "
+            f"it, so nothing is promoted: {error}"
+        ) from error
     return Incumbent(str(version.version), evaluate(test.y, scores))
 
 

@@ -98,14 +98,14 @@ def register(
     return version
 
 
-def promote(model_name: str, version: str, incumbent: str | None) -> None:
+def promote(model_name: str, version: str, incumbent: ModelVersion | None) -> None:
     """Make `version` the champion; the incumbent becomes `previous`.
 
     The alias `champion` moves last but for the stage: until then all see the old champion.
     """
     client = mlflow.MlflowClient()
-    if incumbent is not None and incumbent != version:
-        client.set_registered_model_alias(model_name, PREVIOUS, incumbent)
+    if incumbent is not None:
+        client.set_registered_model_alias(model_name, PREVIOUS, incumbent.version)
     client.set_registered_model_alias(model_name, CHAMPION, version)
     if hasattr(client, "transition_model_version_stage"):
         with warnings.catch_warnings():

@@ -165,7 +165,10 @@ def log_splits(table: SplitTable, source: str, target: str, time_column: str) ->
             digests[name] = write_parquet(frame, folder / f"{name}.parquet")
             uri = f"{run.info.artifact_uri}/{FOLDER}/{name}.parquet"
             _log_input(frame, uri, target, name, digests[name])
-        missing = table.training[table.features].isna().any()
+        # A schema, not a fit: a gap that first comes later must not stop the engines.
+        missing = pd.concat(
+            [part[table.features].isna().any() for part in table.parts.values()], axis=1
+        ).any(axis=1)
         description = Description(
             source=source,
             target=target,

@@ -6,18 +6,11 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
-
-# Set before the libraries are imported: none of them shall report usage.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["DO_NOT_TRACK"] = "true"
-os.environ.setdefault("MPLBACKEND", "agg")
-# PyCaret would write a file logs.log into the current folder.
-os.environ.setdefault("PYCARET_CUSTOM_LOGGING_PATH", os.devnull)
-# A run's artifacts are small or many; MLflow's bars would hide the steps' own progress.
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import click
 import mlflow
@@ -47,6 +40,8 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=errors)
         log.setLevel(logging.INFO)
         signal.signal(signal.SIGTERM, _interrupt)
+        if "MLFLOW_RUN_ID" in os.environ:  # MLflow started this step, and shall outlive it
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         mlflow.start_run(run_name=title)
         status = RunStatus.FAILED
         try:
@@ -87,6 +82,13 @@ def parse(names: list[str], arguments: list[str], title: str, help_: str | None)
     except click.UsageError as error:
         raise ParameterError(" ".join(error.format_message().split())) from None
     return context.params
+
+
+def _end_with(parent: int) -> None:
+    """Interrupt this step when `parent` is gone, even if it was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _interrupt(_: int, __: FrameType | None) -> NoReturn:

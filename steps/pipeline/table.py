@@ -1,5 +1,6 @@
 """From any table to three splits that are right: the schema at the border, and the split."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ def split_table(
         frame = frame.sort_values(time_column, kind="stable")
     frame = frame[[*features, target]].reset_index(drop=True)
     parts = _temporal(frame) if temporal else _stratified(frame, target, seed, source)
+    empty = parts[0][features].isna().all()
+    if empty.any():
+        raise DataError(
+            f"{source}: column {empty.idxmax()}: must not be missing in every training row"
+        )
     splits = SplitTable(
         *parts, features, rows - len(frame), "temporal" if temporal else "stratified"
     )
@@ -82,7 +88,9 @@ def split_table(
 
 def _checked(table: arrow.Table, source: str, target: str, time_column: str) -> pd.DataFrame:
     """Return `table` as a frame whose numbers are float64 and whose target is int64."""
-    names = table.column_names
+    # What pandas noted of its index in a Parquet file is no column of the data, but for its name.
+    table = table.replace_schema_metadata(None)
+    names = [name for name in table.column_names if not name.startswith("__index_level_")]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{source}: column {twice[0]}: the name must be there only once")
     if target not in names:
@@ -92,10 +100,15 @@ def _checked(table: arrow.Table, source: str, target: str, time_column: str) -> 
         )
     if not table.num_rows:
         raise DataError(f"{source}: must hold rows, it is empty")
-    frame = table.to_pandas()
+    frame = table.select(names).to_pandas(date_as_object=False)
     features = [name for name in names if name not in (target, time_column)]
     if not features:
         raise DataError(f"{source}: must hold a feature beside target and time")
+    if unusual := [name for name in [*features, target] if not re.fullmatch(r"\w+", name, re.A)]:
+        raise DataError(
+            f"{source}: column {unusual[0]}: the name must consist of letters, digits and "
+            "underscores, as the engines want it; rename it"
+        )
     if "id" in features:
         raise DataError(f"{source}: column id: must be renamed, a served model takes the caller's")
     columns = {name: pa.Column(nullable=True, checks=FEATURE_RULES) for name in features}
