@@ -4,6 +4,7 @@ import json
 import sqlite3
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def test_the_same_id_with_other_content_is_refused_and_leaves_nothing(log, other
     assert len(stored(log)) == 3
 
 
+def test_the_same_request_id_at_another_model_is_another_request(log):
+    log.record(rows(3, "r1"), MODEL, "test", "r1")
+    other = ModelIdentity("churn", "1", "run")
+    mine = [
+        Prediction(**vars(row) | {"prediction_id": prediction_id, "score": 0.9})
+        for row, prediction_id in zip(rows(3, "r1"), prediction_ids(3, "r1", "churn"), strict=True)
+    ]
+    assert log.record(mine, other, "test", "r1") == mine
+    assert len(stored(log)) == 6
+
+
 def test_attempts_at_the_same_time_answer_the_same(log):
     start = threading.Barrier(8)
 
@@ -171,18 +183,20 @@ def test_a_log_that_cannot_be_written_answers_nothing(tmp_path):
 
 
 def test_new_ids_are_unique_and_in_order_of_time_and_row():
-    first = prediction_ids(1000)
+    first = prediction_ids(40_000)
     time.sleep(0.002)
     second = prediction_ids(1000)
     assert sorted(first + second) == first + second
-    assert len(set(first + second)) == 2000
-    assert first[0][14] == "7"
+    assert len(set(first + second)) == 41_000
+    assert {uuid.UUID(one).version for one in first} == {7}
+    assert {uuid.UUID(one).variant for one in first} == {uuid.RFC_4122}
 
 
 def test_ids_of_a_request_follow_from_it():
     assert prediction_ids(3, "a") == prediction_ids(3, "a")
     assert prediction_ids(2, "a") == prediction_ids(3, "a")[:2]
     assert not set(prediction_ids(3, "a")) & set(prediction_ids(3, "b"))
+    assert not set(prediction_ids(3, "a", "fraud")) & set(prediction_ids(3, "a", "churn"))
 
 
 def test_two_processes_may_create_the_tables_at_once(uri):

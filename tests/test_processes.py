@@ -81,6 +81,7 @@ def test_nothing_listens_beyond_loopback_and_no_java_is_left(start, engine):
                 continue
             addresses |= {c.laddr.ip for c in connections if c.status in ("LISTEN", "NONE")}
         time.sleep(0.2)
+    assert step.wait() == 0
     assert addresses, "it should have listened somewhere"
     assert addresses <= LOOPBACK
     assert java
@@ -99,6 +100,14 @@ def test_java_ends_with_its_step_however_that_ends(start, engine, how):
             python = member
     python.send_signal(how)
     wait_for(lambda: not any(process.is_running() for process in java), 20)
+
+
+def test_nothing_is_left_when_mlflow_itself_is_killed(start):
+    step = start("h2o")
+    java = wait_for(lambda: java_of(step), 60)
+    everyone = family(step)[1:]
+    step.kill()
+    wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
 
 
 def test_a_terminated_workflow_ends_its_steps_and_is_marked(workspace, steps):

@@ -39,7 +39,6 @@ def select(workspace, steps, engines: str, **parameters: str):
         "select_champion",
         data_run_id=steps["load_data"].info.run_id,
         training_run_ids=",".join(steps[f"train_{e}"].info.run_id for e in engines.split(",")),
-        profile="quick",
         refit="false",
         **parameters,
     )
@@ -63,6 +62,18 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
     assert stages == {1: "Archived", 2: "Production"}
 
 
+def test_candidates_of_other_splits_are_refused(workspace, steps):
+    done = workspace.run(
+        "select_champion",
+        data_run_id=steps["train_h2o"].info.run_id,
+        training_run_ids=steps["train_pycaret"].info.run_id,
+        model_name="mixed",
+    )
+    assert done.returncode != 0
+    assert "its test rows are others" in done.stderr
+    assert not workspace.client.search_registered_models("name = 'mixed'")
+
+
 def test_a_winner_that_cannot_be_refitted_is_used_as_it_is(workspace, steps):
     candidates = workspace.children(steps["train_spark"].info.run_id)
     best = max(candidates, key=lambda run: run.data.metrics["val_ks"])
@@ -72,7 +83,6 @@ def test_a_winner_that_cannot_be_refitted_is_used_as_it_is(workspace, steps):
             "select_champion",
             data_run_id=steps["load_data"].info.run_id,
             training_run_ids=steps["train_spark"].info.run_id,
-            profile="quick",
             model_name="as-it-is",
         )
     finally:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import PROJECT, serving
+from tests.conftest import PROJECT, logged, serving
 
 README = (PROJECT / "README.md").read_text()
 COMMANDS = [
@@ -64,4 +64,9 @@ def test_the_example_request_and_the_look_into_the_log(workspace, finished):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert fraud["prediction_id"][:8] in done.stdout or "..." in done.stdout
+    assert "prediction_id" in done.stdout
+    assert re.search(r"\[\d+ rows x 13 columns\]", done.stdout)
+    found = logged(workspace.folder / "predictions.db")
+    assert [
+        row["entity_id"] for row in found if row["prediction_id"] == fraud["prediction_id"]
+    ] == ["116139"]

@@ -99,6 +99,11 @@ def test_the_proof_accepts_an_equal_export(tmp_path, frame):
     assert prove(write_scorer(tmp_path), by_hand(frame), part(frame)).failures == []
 
 
+def test_the_proof_works_on_few_rows(tmp_path, frame):
+    few = frame.head(20)
+    assert prove(write_scorer(tmp_path), by_hand(few), part(few)).failures == []
+
+
 def test_the_proof_refuses_one_row_that_differs(tmp_path, frame):
     native = by_hand(frame)
     native[123] += 2 * SCORE_TOLERANCE

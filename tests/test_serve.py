@@ -69,10 +69,13 @@ def test_logging_can_be_turned_off(served, rows, database):
     assert not database.exists()
 
 
-def test_with_uv_and_its_own_slim_environment(workspace, finished, rows, database, tmp_path):
+@pytest.mark.parametrize("engine", ["h2o", "pycaret"])
+def test_with_uv_and_its_own_slim_environment(
+    workspace, champion_of, rows, database, tmp_path, engine
+):
     with serving(
         workspace,
-        "credit-card-fraud",
+        champion_of(engine),
         manager="uv",
         PREDICTION_LOG_URI=f"sqlite:///{database}",
         MLFLOW_ENV_ROOT=str(tmp_path / "envs"),
@@ -81,9 +84,11 @@ def test_with_uv_and_its_own_slim_environment(workspace, finished, rows, databas
     assert len(logged(database)) == len(rows)
 
 
-def test_every_answered_row_survives_a_kill_with_two_workers(served, rows, database):
+@pytest.mark.parametrize("engine", ["h2o", "pycaret"])
+def test_every_answered_row_survives_a_kill(served, champion_of, rows, database, engine):
+    name = champion_of(engine)
     answered: list[str] = []
-    with served("--workers", "2") as server:
+    with served("--workers", "2", model=name) as server:
         enough = threading.Event()
 
         def ask() -> None:
@@ -101,7 +106,7 @@ def test_every_answered_row_survives_a_kill_with_two_workers(served, rows, datab
                 pool.submit(ask)
             assert enough.wait(120)
             server.kill()
-    with served() as server:  # opens what the crash left
+    with served(model=name) as server:  # opens what the crash left
         answered.extend(a["prediction_id"] for a in server.predict(rows))
     stored = [row["prediction_id"] for row in logged(database)]
     assert len(set(answered)) == len(answered)
@@ -143,6 +148,20 @@ def test_what_cannot_be_logged_is_not_answered(served, rows, database):
     assert len(logged(database)) == 2 * len(rows)
 
 
+def test_a_request_id_that_cannot_be_stored_is_the_callers_fault(served, rows, database):
+    with served() as server:
+        for request_id in ("x" * 256, "a\0b", "\ud800"):
+            answer = server.post(
+                {
+                    "dataframe_split": rows.to_dict("split"),
+                    "params": {"request_id": request_id},
+                }
+            )
+            assert answer.status_code == 400
+            assert "Traceback" not in answer.text
+    assert logged(database) == []
+
+
 BAD_INPUT = {
     "missing column": lambda rows: rows.drop(columns="V7"),
     "null": lambda rows: rows.assign(V7=None),
@@ -161,7 +180,7 @@ def test_bad_input_is_the_callers_fault_and_never_logged(served, rows, database)
 
 def test_ids_may_be_numbers_strings_or_missing(served, rows, database):
     with served() as server:
-        for keys in ([1, 2, 3], ["a", "b", "c"], ["a", None, "c"]):
+        for keys in ([1, 2, 3], ["a", "b", "c"], ["a", None, "c"], [1, None, 3]):
             server.predict(rows.head(3).assign(id=keys))
         csv = rows.head(3).assign(id=[7, 8, 9]).to_csv(index=False)
         answer = requests.post(
@@ -169,7 +188,7 @@ def test_ids_may_be_numbers_strings_or_missing(served, rows, database):
         )
         assert answer.status_code == 200, answer.text
     keys = [row["entity_id"] for row in logged(database)]
-    assert keys == ["1", "2", "3", "a", "b", "c", "a", None, "c", "7", "8", "9"]
+    assert keys == [*"123", *"abc", "a", None, "c", "1", None, "3", *"789"]
 
 
 def test_no_rows_no_predictions(served, rows, database):

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from serving import java
+from serving import champion, java
 from serving.errors import JavaNotFoundError
 from steps.pipeline.parameters import PARAMETERS, engine_names
 from tests import generated
@@ -33,7 +33,8 @@ def test_every_requirement_is_exact_and_hashed():
         assert not re.search(r"(?m)^[A-Za-z0-9._-]+(\[.*\])? *[<>~]", text)
         blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]
         assert all("--hash=sha256:" in block for block in blocks)
-        assert "http" not in re.sub(r"aiohttp|httpx?|#.*", "", text)
+        assert "://" not in text
+        assert "--index-url" not in text
 
 
 def test_conda_takes_java_and_python_and_leaves_the_rest_to_the_lock():
@@ -77,6 +78,23 @@ import onnxruntime, jpype
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "environment", "served"),
+    [
+        ({}, {}, False),
+        ({"mlflow.pyfunc.scoring_server.app": None}, {}, True),
+        ({"mlflow.pyfunc.scoring_server.app": None}, {"PYTHON_WORKER_FACTORY_SECRET": "x"}, False),
+    ],
+    ids=["notebook", "server", "server below a Spark worker"],
+)
+def test_only_a_server_of_its_own_logs(monkeypatch, modules, environment, served):
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert champion.is_served() is served
 
 
 @pytest.fixture

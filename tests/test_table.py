@@ -89,6 +89,14 @@ BAD = {
         lambda t: t.assign(V2=t["V2"].where(t["Time"] != 9, np.inf)),
         "column V2: must be finite",
     ),
+    "a name that engines refuse": (
+        lambda t: t.rename(columns={"V1": "income (USD)"}),
+        "column income (USD): the name must consist of letters, digits and underscores",
+    ),
+    "missing in training": (
+        lambda t: t.assign(V2=t["V2"].where(t["Time"] > 300)),
+        "column V2: must not be missing in every training row",
+    ),
     "all missing": (
         lambda t: t.assign(V2=np.nan),
         "column V2: must not be missing in every row",
@@ -125,6 +133,24 @@ def test_what_does_not_fit_is_one_line_with_file_column_and_rule(table, name):
 def test_temporal_split_needs_its_column(table):
     with pytest.raises(DataError, match="column Time: must be there for split=temporal"):
         split(table.drop(columns="Time"), "temporal")
+
+
+def test_dates_order_the_rows(table, tmp_path):
+    table["Time"] = pd.date_range("2024-01-01", periods=400).astype(str)
+    table["order"] = np.arange(400.0)
+    table.sample(frac=1, random_state=2).to_csv(tmp_path / "dated.csv", index=False)
+    parts = split(read_table(str(tmp_path / "dated.csv")))
+    assert parts.kind == "temporal"
+    assert (parts.training["order"] == np.arange(240)).all()
+
+
+@pytest.mark.parametrize("index", ["numbers", "Time"])
+def test_parquet_with_an_index_of_pandas(table, tmp_path, index):
+    shown = table[table["Time"] >= 0].iloc[::-1] if index == "numbers" else table.set_index("Time")
+    shown.to_parquet(tmp_path / "indexed.parquet")
+    parts = split(read_table(str(tmp_path / "indexed.parquet")))
+    assert parts.features == ["V1", "V2"]
+    assert parts.kind == "temporal"
 
 
 def test_a_column_that_is_there_twice_is_refused():
