@@ -43,8 +43,6 @@ def record() -> None:
     mlflow.artifacts.download_artifacts(
         run_id=main.info.run_id, artifact_path="plots/leaderboard.png", dst_path=str(DOCS)
     )
-    (DOCS / "plots" / "leaderboard.png").replace(DOCS / "leaderboard.png")
-    (DOCS / "plots").rmdir()
 
 
 if __name__ == "__main__":
