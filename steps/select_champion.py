@@ -4,6 +4,7 @@ mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID
 """
 
 import logging
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -81,7 +82,9 @@ def refitted(winner: "pd.Series[Any]") -> str:
     if not winner["refittable"]:
         log.info("%s cannot be fitted again: it is used as it is", name)
         return str(winner["run_id"])
-    searched_with = mlflow.get_run(winner["training_run_id"]).data.params
+    logged = mlflow.get_run(winner["training_run_id"]).data.params
+    # MLflow notes a parameter as its shell would read it: "''" is empty.
+    searched_with = {name: "".join(shlex.split(value)) for name, value in logged.items()}
     run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]})
     (model,) = candidates_of(run_id)
     if model.data.tags["proven"] != "true":
