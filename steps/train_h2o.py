@@ -84,6 +84,7 @@ NOT_CONFIGURATION = {
 @step
 def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of: str) -> None:
     """Search with H2O AutoML, or fit one of its models again on more rows."""
+    h2o.no_progress()  # ours is readable in a file, too
     with open_splits(data_run_id) as splits, h2o_server(h2o_url):
         if refit_of:
             record_refit(ENGINE, refit(splits, read_configuration(refit_of)), splits, refit_of)
@@ -94,7 +95,6 @@ def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of:
 
 def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     """Return the best models and the best ensemble by KS on the validation split, best first."""
-    h2o.no_progress()  # ours is readable in a file, too
     fit, stop, blend = map(_upload, _portions(splits.training, seed))
     automl = H2OAutoML(
         max_models=MODELS[profile],
