@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 
-from serving.scorer import Manifest, PortableScorer
+from serving.scorer import PortableScorer
 from steps.pipeline.candidates import candidates_of, download_scorer
 from steps.pipeline.evaluation import at_threshold, evaluate
 from steps.pipeline.leaderboard import best, leaderboard
@@ -49,11 +49,11 @@ def select_champion(
         model_run_id=model_run_id,
         refit=str(model_run_id != winner["run_id"]).lower(),
     )
-    with open_splits(data_run_id) as splits, download_scorer(model_run_id) as scorer:
+    with open_splits(data_run_id) as splits, download_scorer(model_run_id) as folder:
         splits.log_inputs(splits.test)
         test = splits.test
-        scores = PortableScorer.load(scorer).score(test.frame)
-        manifest = Manifest.read(scorer)
+        scorer = PortableScorer.load(folder)
+        scores, manifest = scorer.score(test.frame), scorer.manifest
         metrics = evaluate(test.y, scores) | at_threshold(test.y, scores, manifest.threshold)
         mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
         log_figures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test")
@@ -63,7 +63,7 @@ def select_champion(
         if not decision.promoted:
             log.info("the champion stays: %s", decision.reason)
             return
-        uri = log_champion_model(scorer, example_rows(test, scores))
+        uri = log_champion_model(folder, example_rows(test, scores))
         card = model_card(lineage, manifest, metrics, splits.description, decision.reason)
     tags = asdict(lineage) | {"decision": decision.reason}
     version = register(uri, model_name, tags, card).version
