@@ -6,11 +6,16 @@ mlflow run . -P engines=pycaret,spark -P metric=roc_auc
 """
 
 import logging
+import tempfile
+from typing import Any
 
 import mlflow
+import pandas as pd
+from mlflow.entities import Run
 
-from steps.pipeline.leaderboard import as_text
-from steps.pipeline.plots import leaderboard_plot, log_figures
+from steps.pipeline.errors import EngineFailedError, StepError
+from steps.pipeline.leaderboard import as_text, ties
+from steps.pipeline.registry import find_champion
 from steps.pipeline.step import step
 from steps.pipeline.workflow import run_step, train
 
@@ -30,34 +35,83 @@ def main(
     promotion: str,
     seed: int,
     model_name: str,
+    cache: bool,
     spark_master: str,
     h2o_url: str,
 ) -> None:
     """Run every step and say what came out."""
     parameters = dict(locals())
-    parameters["data_run_id"] = run_step("load_data", parameters)
-    training = [train(engine, parameters) for engine in engines]
+    parameters["data_run_id"] = run_step("load_data", parameters, cache)
+    training, failed = train_all(engines, parameters, cache)
     parameters["training_run_ids"] = ",".join(training)
-    selection = mlflow.get_run(run_step("select_champion", parameters))
+    selection_id = run_step(
+        "select_champion", parameters, cache, lambda run: champion_stands(run, model_name)
+    )
+    selection = mlflow.get_run(selection_id)
     tags = selection.data.tags
     test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
     mlflow.log_metrics(test)
     names = ("engine", "algorithm", "promoted", "decision", "champion_version")
     mlflow.set_tags({name: tags[name] for name in names if name in tags})
-    board = mlflow.load_table("leaderboard.json", run_ids=[selection.info.run_id])
-    log_figures({"leaderboard.png": leaderboard_plot(board, f"val_{metric}")}, "plots")
-    log.info("\n%s\n\n%s", as_text(board), summary(tags, test, model_name))
+    board = mlflow.load_table("leaderboard.json", run_ids=[selection_id])
+    copy_pictures(selection_id)
+    log.info("\n%s\n\n%s", as_text(board, metric), summary(board, tags, test, model_name))
+    if failed:
+        raise EngineFailedError(f"done, but without {'; '.join(failed)}")
 
 
-def summary(tags: dict[str, str], test: dict[str, float], model_name: str) -> str:
+def train_all(
+    engines: list[str], parameters: dict[str, Any], cache: bool
+) -> tuple[list[str], list[str]]:
+    """Run the training steps; return the runs of those that finished, and why others did not.
+
+    Raises:
+        StepError: none finished.
+    """
+    finished, failed = [], []
+    for engine in engines:
+        try:
+            finished.append(train(engine, parameters, cache))
+        except StepError as error:
+            log.warning("%s; going on without it", error)
+            failed.append(f"{engine}: {error.reason}")
+            mlflow.set_tag(f"failed.{engine}", error.reason)
+    if not finished:
+        raise StepError("every engine", "; ".join(failed))
+    return finished, failed
+
+
+def champion_stands(selection: Run, model_name: str) -> bool:
+    """Tell whether the champion is still the one that this selection left."""
+    champion = find_champion(model_name)
+    version = selection.data.tags.get("champion_version")
+    return champion is not None and str(champion.version) == version
+
+
+def copy_pictures(selection_id: str) -> None:
+    """Log the pictures of the comparison to the active run, too: it is what people open first."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        mlflow.artifacts.download_artifacts(
+            run_id=selection_id, artifact_path="plots", dst_path=folder
+        )
+        mlflow.log_artifacts(f"{folder}/plots", "plots")
+
+
+def summary(
+    board: pd.DataFrame, tags: dict[str, str], test: dict[str, float], model_name: str
+) -> str:
     """Return what a person wants to know at the end, and what to type next."""
     shown = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
-    figures = ", ".join(f"{name} {test[name]:.4f}" for name in shown)
+    figures = ", ".join(
+        f"{name} {test[name]:.4f} ({test[f'{name}_low']:.3f} to {test[f'{name}_high']:.3f})"
+        for name in shown
+    )
     if tags["promoted"] == "true":
         outcome = f"{model_name} version {tags['champion_version']} is the new champion"
     else:
-        outcome = f"the champion of {model_name} stays"
-    return f"""Winner: {tags["algorithm"]} ({tags["engine"]}): {figures}
+        outcome = f"version {tags['champion_version']} of {model_name} stays the champion"
+    return f"""Winner: {tags["algorithm"]} ({tags["engine"]}); {ties(board)}.
+{figures}
 {outcome}: {tags["decision"]}.
 
 Next:

@@ -5,20 +5,31 @@ mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID
 
 import logging
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
+from matplotlib.figure import Figure
 
-from serving.scorer import PortableScorer
-from steps.pipeline.candidates import candidates_of, download_scorer
-from steps.pipeline.evaluation import at_threshold, evaluate
-from steps.pipeline.leaderboard import best, leaderboard
-from steps.pipeline.plots import curves, leaderboard_plot, log_figures
-from steps.pipeline.promotion import assess_incumbent, decide, find_incumbent
-from steps.pipeline.registry import Lineage, log_champion_model, model_card, promote, register
-from steps.pipeline.splits import Part, open_splits
+from serving.scorer import Manifest, PortableScorer
+from steps.pipeline.candidates import candidates_of, download_scorer, validation_scores
+from steps.pipeline.evaluation import Floats, at_threshold
+from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals, bounds
+from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
+from steps.pipeline.model_card import model_card, model_card_page
+from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_figures
+from steps.pipeline.promotion import Decision, assess_incumbent, decide
+from steps.pipeline.registry import (
+    Lineage,
+    log_champion_model,
+    one_selection,
+    promoted_by_interrupted_selection,
+    register,
+)
+from steps.pipeline.rows import Seen
+from steps.pipeline.splits import Part, Splits, open_splits
 from steps.pipeline.step import step
 from steps.pipeline.workflow import train
 
@@ -33,47 +44,56 @@ def select_champion(
     refit: bool,
     promotion: str,
     model_name: str,
+    cache: bool,
 ) -> None:
     """Choose, refit, test, and promote."""
-    board = leaderboard(training_run_ids, data_run_id, metric)
-    mlflow.log_table(board, "leaderboard.json")
-    log_figures({"leaderboard.png": leaderboard_plot(board, f"val_{metric}")}, "plots")
-    winner = best(board)
-    model_run_id = refitted(winner) if refit else winner["run_id"]
-    lineage = Lineage(
+    with open_splits(data_run_id) as splits:
+        board = leaderboard(training_run_ids, data_run_id, metric)
+        scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
+        board = compare_with_leader(board, metric, splits.validation.y, scores)
+        figures = comparison_figures(board, metric, splits, scores)
+        mlflow.log_table(board, "leaderboard.json")
+        log_figures(figures, "plots")
+        winner = best(board)
+        lineage = lineage_of(winner, metric, data_run_id, refit, cache)
+        with download_scorer(lineage.model_run_id) as scorer:
+            challenger = test_once(lineage, scorer, splits)
+            with one_selection(model_name):
+                promote_or_not(challenger, splits, promotion, model_name, figures)
+
+
+def comparison_figures(
+    board: pd.DataFrame, metric: str, splits: Splits, scores: dict[str, Floats]
+) -> dict[str, Figure]:
+    """Return the pictures of all candidates together, by file name."""
+    names = board["engine"] + " " + board["algorithm"]
+    named = dict(zip(names, (scores[run_id] for run_id in board["run_id"]), strict=True))
+    return {
+        "leaderboard.png": leaderboard_plot(board, metric),
+        "ks_curves.png": ks_curves(splits.validation.y, named),
+    }
+
+
+def lineage_of(
+    winner: "pd.Series[Any]", metric: str, data_run_id: str, refit: bool, cache: bool
+) -> Lineage:
+    """Fit the winner again if that is wanted, and return where the challenger comes from."""
+    run = mlflow.active_run()
+    assert run is not None, "a step is a run"
+    model_run_id = refitted(winner, cache) if refit else winner["run_id"]
+    return Lineage(
         engine=winner["engine"],
         algorithm=winner["algorithm"],
         metric=metric,
         data_run_id=data_run_id,
+        selection_run_id=run.info.run_id,
         candidate_run_id=winner["run_id"],
         model_run_id=model_run_id,
         refit=str(model_run_id != winner["run_id"]).lower(),
     )
-    with open_splits(data_run_id) as splits, download_scorer(model_run_id) as folder:
-        splits.log_inputs(splits.test)
-        test = splits.test
-        scorer = PortableScorer.load(folder)
-        scores, manifest = scorer.score(test.frame), scorer.manifest
-        metrics = evaluate(test.y, scores) | at_threshold(test.y, scores, manifest.threshold)
-        mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-        log_figures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test")
-        incumbent = assess_incumbent(model_name, test)
-        decision = decide(promotion, metric, metrics, incumbent)
-        mlflow.set_tags(asdict(lineage) | {"promoted": "false", "decision": decision.reason})
-        if not decision.promoted:
-            log.info("the champion stays: %s", decision.reason)
-            return
-        uri = log_champion_model(folder, example_rows(test, scores))
-        card = model_card(lineage, manifest, metrics, splits.description, decision.reason)
-    tags = asdict(lineage) | {"decision": decision.reason}
-    version = register(uri, model_name, tags, card).version
-    promote(model_name, version, find_incumbent(model_name))
-    mlflow.log_text(card, "model_card.md")
-    mlflow.set_tags({"promoted": "true", "champion_version": version})
-    log.info("%s version %s is champion: %s", model_name, version, decision.reason)
 
 
-def refitted(winner: "pd.Series[Any]") -> str:
+def refitted(winner: "pd.Series[Any]", cache: bool) -> str:
     """Return the run of the winner fitted again, or the winner's own if that cannot be.
 
     Its engine's step runs with the parameters that it had when it searched.
@@ -85,7 +105,7 @@ def refitted(winner: "pd.Series[Any]") -> str:
     logged = mlflow.get_run(winner["training_run_id"]).data.params
     # MLflow notes a parameter as its shell would read it: "''" is empty.
     searched_with = {name: "".join(shlex.split(value)) for name, value in logged.items()}
-    run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]})
+    run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]}, cache)
     (model,) = candidates_of(run_id)
     if model.data.tags["proven"] != "true":
         log.warning(
@@ -97,9 +117,110 @@ def refitted(winner: "pd.Series[Any]") -> str:
     return model.info.run_id
 
 
-def example_rows(test: Part, scores: Any) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Challenger:
+    """The winner on the test rows."""
+
+    lineage: Lineage
+    scorer: Path
+    manifest: Manifest
+    scores: Floats
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+    figures: dict[str, Figure]
+
+
+def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
+    """Score the test rows with the portable scorer in `folder`, and log what comes out."""
+    test = splits.test
+    splits.log_inputs(test)
+    digest = splits.description.digests[test.name]
+    mlflow.set_tags({"test_digest": digest, "test_uses": str(uses_of_test_rows(digest) + 1)})
+    scorer = PortableScorer.load(folder)
+    scores, threshold = scorer.score(test.frame), scorer.manifest.threshold
+    estimate = Estimate(test.y, scores)
+    challenger = Challenger(
+        lineage=lineage,
+        scorer=folder,
+        manifest=scorer.manifest,
+        scores=scores,
+        metrics=estimate.metrics | at_threshold(test.y, scores, threshold),
+        intervals=estimate.intervals | at_threshold_intervals(test.y, scores, threshold),
+        figures=curves(test.y, scores, f"{lineage.algorithm}, test"),
+    )
+    values = challenger.metrics | bounds(challenger.intervals)
+    mlflow.log_metrics({f"test_{name}": value for name, value in values.items()})
+    log_figures(challenger.figures, "plots/test")
+    return challenger
+
+
+def uses_of_test_rows(digest: str) -> int:
+    """Return how many selections of this experiment have looked at the test rows `digest`.
+
+    Each look makes the best figure seen a little too good.
+    """
+    run = mlflow.active_run()
+    assert run is not None, "a step is a run"
+    found = mlflow.search_runs(
+        [run.info.experiment_id], f"tags.test_digest = '{digest}'", output_format="list"
+    )
+    return len(found)
+
+
+def promote_or_not(
+    challenger: Challenger,
+    splits: Splits,
+    promotion: str,
+    model_name: str,
+    comparison: dict[str, Figure],
+) -> None:
+    """Decide against the incumbent; register and promote the challenger if it wins."""
+    lineage = challenger.lineage
+    mlflow.set_tags(asdict(lineage))
+    if champion := promoted_by_interrupted_selection(model_name, lineage.candidate_run_id):
+        record(True, champion.tags["decision"], model_name, str(champion.version))
+        return
+    seen = Seen.of(splits.training, splits.validation, splits.description.latest)
+    incumbent = assess_incumbent(model_name, splits.test)
+    if incumbent is None:
+        decision = Decision(True, "it is the first champion of this name")
+    else:
+        decision = decide(
+            promotion, lineage.metric, splits.test, challenger.scores, seen, incumbent
+        )
+    version = incumbent.version if incumbent else None
+    if decision.promoted:
+        card = model_card(
+            lineage,
+            challenger.manifest,
+            challenger.metrics,
+            challenger.intervals,
+            splits.description,
+            decision.reason,
+        )
+        mlflow.log_text(card, "model_card.md")
+        page = model_card_page(card, comparison | challenger.figures)
+        mlflow.log_text(page, "model_card.html")
+        example = example_rows(splits.test, challenger.scores)
+        uri = log_champion_model(challenger.scorer, seen, example)
+        tags = asdict(lineage) | {"decision": decision.reason}
+        version = register(uri, model_name, tags, card, version)
+    record(decision.promoted, decision.reason, model_name, version)
+
+
+def record(promoted: bool, reason: str, model_name: str, version: str | None) -> None:
+    """Note the outcome on the run, and say it."""
+    outcome = {"promoted": str(promoted).lower(), "decision": reason}
+    mlflow.set_tags(outcome | {"champion_version": version})
+    if promoted:
+        log.info("%s version %s is champion: %s", model_name, version, reason)
+    else:
+        log.info("version %s of %s stays champion: %s", version, model_name, reason)
+
+
+def example_rows(test: Part, scores: Floats) -> pd.DataFrame:
     """Return the features of two test rows: the highest score and the lowest."""
-    return test.X.iloc[[scores.argmax(), scores.argmin()]].reset_index(drop=True)
+    return test.X.iloc[[int(scores.argmax()), int(scores.argmin())]].reset_index(drop=True)
 
 
 if __name__ == "__main__":

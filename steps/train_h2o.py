@@ -220,25 +220,39 @@ def h2o_server(url: str) -> Iterator[None]:
     """Connect to the H2O cluster at `url`, or to one of our own that ends with this step.
 
     Raises:
-        EngineError: there is no H2O at `url`, or our own does not start.
+        EngineError: there is no H2O at `url`, our own does not start, or it ends or fails.
     """
-    if url:
-        try:
-            h2o.connect(url=url, verbose=False)
-        except (H2OError, OSError) as error:
-            raise EngineError(f"h2o_url: no H2O answers at {url}: {error}") from error
-        try:
+    try:
+        with _cluster(url) if url else _own_server():
             yield
-        finally:
-            h2o.connection().close()
-        return
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-") as folder, _own_server(Path(folder)):
+    except H2OError as error:
+        raise EngineError(f"H2O failed: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def _cluster(url: str) -> Iterator[None]:
+    try:
+        h2o.connect(url=url, verbose=False)
+    except (H2OError, OSError) as error:
+        raise EngineError(f"h2o_url: no H2O answers at {url}: {error}") from error
+    try:
+        yield
+    finally:
+        h2o.connection().close()
+
+
+@contextmanager
+def _own_server() -> Iterator[None]:
+    """Run H2O on loopback only: h2o.init would open two UDP sockets to everyone."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-") as folder,
+        _started(Path(folder)),
+    ):
         yield
 
 
 @contextmanager
-def _own_server(folder: Path) -> Iterator[None]:
-    """Run H2O on loopback only: h2o.init would open two UDP sockets to everyone."""
+def _started(folder: Path) -> Iterator[None]:
     port = _free_port_pair()
     (folder / "flatfile").write_text(f"127.0.0.1:{port}\n")
     command = [
@@ -251,9 +265,17 @@ def _own_server(folder: Path) -> Iterator[None]:
         "-flatfile", str(folder / "flatfile"), "-name", f"ml-pipes-{os.getpid()}",
         "-ice_root", str(folder),
     ]  # fmt: skip
-    with tied_process(command, folder / "h2o.log") as process:
-        _connect(process, port, folder / "h2o.log")
-        yield
+    output = folder / "h2o.log"
+    with tied_process(command, output) as process:
+        _connect(process, port, output)
+        try:
+            yield
+        except (H2OError, OSError) as error:  # a failed job is an OSError, too
+            try:
+                process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                raise error from None
+            raise EngineError(f"H2O ended while it worked: {_last_words(output)}") from error
         h2o.connection().close()
 
 
@@ -264,11 +286,16 @@ def _connect(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
             h2o.connect(url=f"http://127.0.0.1:{port}", verbose=False, strict_version_check=False)
         except (H2OError, OSError) as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                last = output.read_text(errors="replace").strip().splitlines()[-1:]
-                raise EngineError(f"H2O did not start: {' '.join(last) or error}") from error
+                raise EngineError(f"H2O did not start: {_last_words(output)}") from error
             time.sleep(0.2)
         else:
             return
+
+
+def _last_words(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()
+    telling = [line for line in lines if "OutOfMemory" in line or "ERRR" in line]
+    return (telling or lines or ["it said nothing"])[-1].strip()
 
 
 def _free_port_pair() -> int:

@@ -18,6 +18,7 @@ import mlflow.spark
 import numpy as np
 import onnx
 from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import (
     DecisionTreeClassifier,
@@ -228,7 +229,7 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
     """Start a Spark session and end it, its Java process included.
 
     Raises:
-        EngineError: there is no Spark at `master`.
+        EngineError: there is no Spark at `master`, or it ends or fails.
     """
     use_java()
     with tempfile.TemporaryDirectory(prefix="ml-pipes-spark-") as folder:
@@ -256,15 +257,28 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
         spark.sparkContext.setLogLevel("ERROR")
+        gateway: Any = spark.sparkContext._gateway
         try:
             yield spark
+        except (Py4JError, PySparkException, OSError) as error:
+            if gateway.proc.poll() is not None:
+                raise EngineError("Spark's Java process ended while it worked") from error
+            if isinstance(error, OSError):
+                raise
+            raise EngineError(f"Spark failed: {_cause(error)}") from error
         finally:
-            gateway = spark.sparkContext._gateway
-            spark.stop()
-            if gateway is not None:  # the Java process ends with its standard input
+            if gateway.proc.poll() is None:
+                spark.stop()
                 gateway.shutdown()
-                gateway.proc.stdin.close()
+                gateway.proc.stdin.close()  # the Java process ends with its standard input
                 gateway.proc.wait(timeout=30)
+
+
+def _cause(error: Exception) -> str:
+    """Return the innermost cause that Java named, in one line."""
+    lines = str(error).strip().splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines)[-1 if causes else 0].strip()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -42,6 +43,11 @@ def table() -> pd.DataFrame:
     )
 
 
+def _run_arguments(entry_point: str, parameters: dict[str, str]) -> list[str]:
+    options = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
+    return ["run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *options]
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A folder with MLflow's default stores, as a user has after `mlflow run`."""
@@ -69,9 +75,17 @@ class Workspace:
         )
 
     def run(self, entry_point: str = "main", **parameters: str) -> subprocess.CompletedProcess[str]:
-        options = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
-        return self.mlflow(
-            "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *options
+        return self.mlflow(*_run_arguments(entry_point, parameters))
+
+    def start(self, entry_point: str = "main", **parameters: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [MLFLOW, *_run_arguments(entry_point, parameters)],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     @property
@@ -101,8 +115,7 @@ def finished(workspace: Workspace) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def main_run(workspace: Workspace, finished: Any) -> Any:
-    (run,) = workspace.runs("attributes.run_name = 'main'")
-    return run
+    return workspace.runs("attributes.run_name = 'main'")[-1]  # newest first
 
 
 @pytest.fixture(scope="session")
@@ -196,6 +209,41 @@ def _wait_until_up(server: Server, seconds: float = 300) -> None:
         except requests.ConnectionError:
             time.sleep(0.2)
     raise AssertionError(f"the server did not start:\n{server.output.read_text()}")
+
+
+def stands(output: str) -> set[str]:
+    """Return the steps that a run reused, as it says."""
+    return {line.split(":")[0] for line in output.splitlines() if "nothing changed, run" in line}
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """Return `process` and all below it."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def named(process: psutil.Process, part: str) -> list[psutil.Process]:
+    """Return the Python and Java processes below `process` with `part` in their command."""
+    found = []
+    for member in family(process):
+        try:
+            if part in " ".join(member.cmdline()) and member.name().startswith(("python", "java")):
+                found.append(member)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
+    """Return what `condition` gives as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not come about in time")
 
 
 def logged(database: Path) -> list[dict[str, Any]]:

@@ -1,13 +1,12 @@
 """What a step starts: nothing that others can reach, and nothing that outlives it."""
 
 import signal
-import subprocess
 import time
 
 import psutil
 import pytest
 
-from tests.conftest import MLFLOW, PROJECT
+from tests.conftest import family, named, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
@@ -18,16 +17,8 @@ def start(workspace, steps):
     started = []
 
     def start(engine: str) -> psutil.Process:
-        command = [MLFLOW, "run", str(PROJECT), "-e", f"train_{engine}", "--env-manager", "local"]
-        data_run = steps["load_data"].info.run_id
-        options = ["-P", f"data_run_id={data_run}", "-P", "profile=quick"]
-        process = subprocess.Popen(
-            [*command, *options],
-            cwd=workspace.folder,
-            env=workspace.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        data_run_id = steps["load_data"].info.run_id
+        process = workspace.start(f"train_{engine}", data_run_id=data_run_id, profile="quick")
         started.append(process)
         return psutil.Process(process.pid)
 
@@ -35,33 +26,6 @@ def start(workspace, steps):
     for process in started:
         process.kill()
         process.wait()
-
-
-def family(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def wait_for(condition, seconds: float):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come about in time")
-
-
-def named(process: psutil.Process, part: str) -> list[psutil.Process]:
-    found = []
-    for member in family(process):
-        try:
-            if part in " ".join(member.cmdline()):
-                found.append(member)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def java_of(process: psutil.Process) -> list[psutil.Process]:
@@ -94,10 +58,7 @@ def test_java_ends_with_its_step_however_that_ends(start, engine, how):
     step = start(engine)
     java = wait_for(lambda: java_of(step), 60)
     time.sleep(1)
-    (python, *_) = named(step, f"steps.train_{engine}")
-    for member in named(step, f"steps.train_{engine}"):
-        if "python" in member.name():
-            python = member
+    python = named(step, f"-m steps.train_{engine}")[0]
     python.send_signal(how)
     wait_for(lambda: not any(process.is_running() for process in java), 20)
 
@@ -110,22 +71,40 @@ def test_nothing_is_left_when_mlflow_itself_is_killed(start):
     wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
 
 
-def test_a_terminated_workflow_ends_its_steps_and_is_marked(workspace, steps):
+@pytest.mark.parametrize("engine", ["h2o", "spark"])
+def test_an_engine_that_dies_is_said_to_have_died(workspace, start, engine):
+    step = start(engine)
+    java = wait_for(lambda: java_of(step), 60)
+    time.sleep(6)  # it is at work
+    for process in java:
+        process.kill()
+    assert step.wait(60) != 0
+    (run, *_) = workspace.runs(f"attributes.run_name = 'train_{engine}'")
+    assert run.info.status == "FAILED"
+    assert "ended while it worked" in run.data.tags["error"]
+
+
+def terminate(outer: psutil.Process) -> None:
+    named(outer, "-m steps.main")[0].terminate()
+
+
+def press_ctrl_c(outer: psutil.Process) -> None:
+    """A terminal sends the signal to all of its processes at once."""
+    for member in family(outer):
+        member.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [terminate, press_ctrl_c])
+def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, steps, stop):
     before = {run.info.run_id for run in workspace.runs()}
-    process = subprocess.Popen(
-        [MLFLOW, "run", str(PROJECT), "--env-manager", "local", "-P", "data=sample"],
-        cwd=workspace.folder,
-        env=workspace.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = workspace.start(data="sample", engines="h2o", profile="quick", seed="7")
     outer = psutil.Process(process.pid)
     java = wait_for(lambda: java_of(outer), 120)
     everyone = family(outer)
-    main = next(member for member in named(outer, "steps.main") if "python" in member.name())
-    main.send_signal(signal.SIGTERM)
-    process.wait(60)
+    stop(outer)
+    process.communicate(timeout=60)
     wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
     runs = {r.info.run_name: r for r in workspace.runs() if r.info.run_id not in before}
-    assert runs["train_h2o"].info.status in ("KILLED", "FAILED")
-    assert runs["main"].info.status in ("KILLED", "FAILED")
+    assert runs["load_data"].info.status == "FINISHED"
+    assert runs["train_h2o"].info.status == "KILLED"
+    assert runs["main"].info.status == "KILLED"

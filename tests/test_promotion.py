@@ -1,37 +1,153 @@
 """When a challenger replaces the champion, decided on the same test rows."""
 
+import platform
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.special import expit
 
 from steps.pipeline.promotion import Decision, Incumbent, decide
+from steps.pipeline.registry import UNFINISHED
+from steps.pipeline.rows import Seen, newer, row_hashes
+from steps.pipeline.splits import Part
+
+LATEST = {"training": "10.0", "validation": "20.0"}
 
 
+@pytest.fixture(scope="module")
+def test_rows() -> Part:
+    random = np.random.default_rng(1)
+    y = np.r_[np.ones(80, int), np.zeros(3000, int)]
+    frame = pd.DataFrame({"V1": random.normal(size=len(y)) + 2.5 * y, "Class": y})
+    return Part("test", Path(), frame, ["V1"], "Class")
+
+
+def part(name: str, rows: int) -> Part:
+    random = np.random.default_rng(rows)
+    frame = pd.DataFrame({"V1": random.normal(size=rows), "Class": np.arange(rows) % 2})
+    return Part(name, Path(), frame, ["V1"], "Class")
+
+
+def seen(rows: int = 500, **latest: str) -> Seen:
+    return Seen.of(part("training", rows), part("validation", 100), LATEST | latest)
+
+
+@pytest.mark.quick
 class TestDecision:
-    pytestmark = pytest.mark.quick
+    """The present champion scores with a little noise, the challenger with more or with less."""
 
-    def decide(self, promotion: str, ours: float, theirs: float | None) -> Decision:
-        metrics = None if theirs is None else {"ks": theirs}
-        return decide(promotion, "ks", {"ks": ours}, Incumbent("4", metrics, "column V1 is gone"))
+    def decide(self, test: Part, promotion: str, noise: float, fitted: Seen | None = None):
+        incumbent = self.incumbent(test)
+        return decide(promotion, "ks", test, self.scores(test, noise), fitted or seen(), incumbent)
 
-    def test_the_first_is_promoted(self):
-        assert decide("better", "ks", {"ks": 0.1}, None).promoted
+    def scores(self, test: Part, noise: float):
+        random = np.random.default_rng(2)
+        return expit(test.frame["V1"].to_numpy() + noise * random.normal(size=len(test.frame)))
 
-    @pytest.mark.parametrize("promotion", ["auto", "better"])
-    def test_only_a_higher_metric_is_better(self, promotion):
-        assert self.decide(promotion, 0.81, 0.80).promoted
-        assert not self.decide(promotion, 0.80, 0.80).promoted
-        assert not self.decide(promotion, 0.79, 0.80).promoted
+    def incumbent(self, test: Part, **others) -> Incumbent:
+        unseen = np.ones(len(test.frame), bool)
+        return Incumbent(
+            **{
+                "version": "4",
+                "seen": seen(),
+                "scores": self.scores(test, 0.3),
+                "unseen": unseen,
+            }
+            | others
+        )
 
-    def test_the_reason_has_the_figures(self):
-        reason = self.decide("better", 0.79, 0.80).reason
-        assert reason == "it is not better: test ks 0.7900 against 0.8000 of version 4"
+    def test_better_takes_any_difference(self, test_rows):
+        assert self.decide(test_rows, "better", 0.2).promoted
+        assert not self.decide(test_rows, "better", 0.3).promoted
+        assert not self.decide(test_rows, "better", 0.4).promoted
 
-    def test_always(self):
-        assert self.decide("always", 0.1, 0.9).promoted
+    def test_significant_takes_only_what_chance_does_not_explain(self, test_rows):
+        assert not self.decide(test_rows, "significant", 0.2).promoted
+        noisy = self.incumbent(test_rows, scores=self.scores(test_rows, 3.0))
+        ours = self.scores(test_rows, 0.0)
+        assert decide("significant", "ks", test_rows, ours, seen(), noisy).promoted
 
-    def test_a_champion_that_cannot_be_scored_is_replaced(self):
-        decision = self.decide("better", 0.1, None)
+    @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+    def test_other_metrics_decide_alike(self, test_rows, metric):
+        noisy = self.incumbent(test_rows, scores=self.scores(test_rows, 3.0))
+        good, same = self.scores(test_rows, 0.0), noisy.scores
+        assert decide("significant", metric, test_rows, good, seen(), noisy).promoted
+        assert not decide("significant", metric, test_rows, same, seen(), noisy).promoted
+
+    def test_auto_is_significant_where_nothing_is_newer(self, test_rows):
+        decision = self.decide(test_rows, "auto", 0.2)
+        assert not decision.promoted
+        assert decision.reason.startswith("it is not significantly better: test ks 0.")
+
+    def test_auto_takes_newer_or_more_rows_that_are_not_worse(self, test_rows):
+        for fitted, words in ((seen(validation="21.0"), "newer rows"), (seen(501), "more rows")):
+            decision = self.decide(test_rows, "auto", 0.4, fitted)
+            assert decision.promoted
+            assert words in decision.reason
+        worse = self.decide(test_rows, "auto", 4.0, seen(501))
+        assert not worse.promoted
+        assert "significantly worse" in worse.reason
+
+    def test_always(self, test_rows):
+        assert self.decide(test_rows, "always", 4.0).promoted
+
+    def test_the_reason_has_the_figures(self, test_rows):
+        reason = self.decide(test_rows, "better", 0.4).reason
+        assert reason.startswith("it is not better: test ks 0.")
+        assert "of version 4, a difference of -0." in reason
+        assert reason.endswith("on 3,080 rows")
+
+    def test_rows_that_the_incumbent_has_seen_are_left_out_and_counted(self, test_rows):
+        unseen = np.arange(len(test_rows.frame)) % 2 == 0
+        cheating = np.where(unseen, 0.5, test_rows.y)  # perfect where it has seen the rows
+        incumbent = self.incumbent(test_rows, unseen=unseen, scores=cheating)
+        ours = self.scores(test_rows, 0.3)
+        decision = decide("significant", "ks", test_rows, ours, seen(), incumbent)
         assert decision.promoted
-        assert "column V1 is gone" in decision.reason
+        assert "on 1,540 rows (1,540 left out: version 4 has seen them)" in decision.reason
+
+    def test_with_too_few_unseen_rows_the_champion_stays(self, test_rows):
+        unseen = np.arange(len(test_rows.frame)) >= 76  # four positives
+        incumbent = self.incumbent(test_rows, unseen=unseen)
+        decision = decide("better", "ks", test_rows, test_rows.y, seen(), incumbent)
+        assert not decision.promoted
+        assert "too few to compare on" in decision.reason
+
+    def test_a_champion_that_cannot_be_scored_is_replaced(self, test_rows):
+        incumbent = self.incumbent(test_rows, scores=None, problem="column V1 is gone")
+        ours = self.scores(test_rows, 0.3)
+        decision = decide("better", "ks", test_rows, ours, seen(), incumbent)
+        assert decision == Decision(
+            True, "version 4 cannot be scored on this data: column V1 is gone"
+        )
+
+
+@pytest.mark.quick
+class TestSeenRows:
+    def test_a_row_is_known_by_its_values_in_whatever_order(self):
+        frame = part("test", 50).frame
+        turned = frame[["Class", "V1"]].sample(frac=1, random_state=1)
+        np.testing.assert_array_equal(np.sort(row_hashes(frame)), np.sort(row_hashes(turned)))
+        assert len(set(row_hashes(frame))) == 50
+        assert not np.isin(
+            row_hashes(frame.assign(Class=1 - frame["Class"])), row_hashes(frame)
+        ).any()
+
+    def test_what_is_written_is_read(self, tmp_path):
+        seen().write(tmp_path / "seen.parquet")
+        again = Seen.read(tmp_path / "seen.parquet")
+        assert (again.rows, again.until) == (600, "20.0")
+        np.testing.assert_array_equal(again.hashes, seen().hashes)
+        assert Seen.read(tmp_path / "none.parquet") is None
+
+    def test_times_are_compared_as_what_they_are(self):
+        assert newer("100000.0", "9.0")
+        assert not newer("9.0", "9.0")
+        assert newer("2024-01-02 00:00:00", "2023-12-31 00:00:00")
+        for one, other in (("", "1.0"), ("1.0", ""), ("9.0", "2024-01-01 00:00:00")):
+            assert not newer(one, other)
 
 
 def select(workspace, steps, engines: str, **parameters: str):
@@ -48,7 +164,7 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
     client, name = workspace.client, "duel"
     for promotion, outcome in (
         ("better", "first champion"),
-        ("better", "the champion stays: it is not better"),
+        ("auto", "stays champion: it is not significantly better"),
         ("always", "promotion=always"),
     ):
         done = select(workspace, steps, "pycaret", model_name=name, promotion=promotion)
@@ -60,6 +176,42 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
     assert int(client.get_model_version_by_alias(name, "previous").version) == 1
     stages = {int(v.version): v.current_stage for v in versions}
     assert stages == {1: "Archived", 2: "Production"}
+    uses = [
+        int(run.data.tags["test_uses"])
+        for run in workspace.runs("attributes.run_name = 'select_champion'")
+    ]
+    assert len(set(uses)) == len(uses), "each selection counts one use of the test rows more"
+
+
+def test_two_selections_at_once_make_one_champion(workspace, steps):
+    processes = [
+        workspace.start(
+            "select_champion",
+            data_run_id=steps["load_data"].info.run_id,
+            training_run_ids=steps["train_pycaret"].info.run_id,
+            refit="false",
+            model_name="at-once",
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert sum("it is the first champion of this name" in output for output in outputs) == 1
+    (version,) = workspace.client.search_model_versions("name = 'at-once'")
+    assert version.current_stage == "Production"
+
+
+def test_what_a_killed_selection_left_is_cleared_away(workspace, steps):
+    client = workspace.client
+    name, tags = "left-over", {UNFINISHED: platform.node()}
+    client.create_registered_model(name)
+    client.create_model_version(name, "models:/none", tags=tags)
+    done = select(workspace, steps, "pycaret", model_name=name)
+    assert done.returncode == 0, done.stderr
+    assert "version 1 of left-over was not promoted: deleting it" in done.stderr
+    (version,) = client.search_model_versions(f"name = '{name}'")
+    assert client.get_model_version_by_alias(name, "champion").version == version.version
+    assert UNFINISHED not in version.tags
 
 
 def test_candidates_of_other_splits_are_refused(workspace, steps):

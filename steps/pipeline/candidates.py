@@ -18,8 +18,9 @@ from mlflow.exceptions import MlflowException
 from serving.errors import ServingError
 from serving.scorer import Manifest, PortableScorer, correct_prior
 from steps.pipeline.errors import EngineError, ExportError, ParameterError
-from steps.pipeline.evaluation import Floats, Labels, evaluate, ks_threshold
+from steps.pipeline.evaluation import Floats, Labels, ks_threshold
 from steps.pipeline.export import prove
+from steps.pipeline.intervals import Estimate
 from steps.pipeline.plots import curves, log_figures
 from steps.pipeline.reference import QUANTILES
 from steps.pipeline.splits import Splits
@@ -28,6 +29,7 @@ log = logging.getLogger("ml-pipes")
 
 SCORER = "scorer"
 CONFIGURATION = "configuration.json"
+SCORES = "validation_scores.parquet"
 
 Configuration = dict[str, Any]
 
@@ -73,8 +75,10 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
     with mlflow.start_run(run_name=f"{engine} {fitted.algorithm}", nested=True):
         splits.log_inputs(splits.training, validation)
         scores = fitted.scores
-        metrics = evaluate(validation.y, scores)
-        mlflow.log_metrics({f"val_{name}": value for name, value in metrics.items()})
+        estimate = Estimate(validation.y, scores)
+        metrics = estimate.metrics
+        mlflow.log_metrics({f"val_{name}": value for name, value in estimate.with_bounds.items()})
+        _log_scores(scores)
         mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
         log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
         verdict = _log_model(engine, fitted, splits)
@@ -132,6 +136,15 @@ def candidates_of(step_run_id: str) -> list[Run]:
     return list(runs)
 
 
+def validation_scores(run_id: str) -> Floats:
+    """Return the scores that a candidate gave to the validation rows, shape (n_rows,)."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        file = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=SCORES, dst_path=folder
+        )
+        return pd.read_parquet(file)["score"].to_numpy(np.float64)
+
+
 @contextmanager
 def download_scorer(run_id: str) -> Iterator[Path]:
     """Give a local copy of a run's portable scorer; it goes away afterwards."""
@@ -178,6 +191,13 @@ def _log_model(
     verdict = "; ".join(failures) if failures else "equal to the model"
     mlflow.set_tags({"proven": str(not failures).lower(), "export": verdict})
     return verdict
+
+
+def _log_scores(scores: Floats) -> None:
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        file = Path(folder) / SCORES
+        pd.DataFrame({"score": scores}).to_parquet(file)
+        mlflow.log_artifact(str(file))
 
 
 def _short(configuration: Configuration) -> dict[str, Any]:

@@ -6,17 +6,22 @@ PipelineError
  ├─ DataError         the data do not fit; names file, column and rule
  ├─ EngineError       an engine cannot start or gave no model
  ├─ ExportError       a model cannot be turned into a portable scorer
- ├─ RegistryError     the present champion cannot be read
-     └─ StepError         a step of the workflow failed
+ ├─ RegistryError     the registry cannot be read, or changed meanwhile
+ ├─ StepError         a step of the workflow failed
+ └─ EngineFailedError the workflow ended without some of its engines
 """
 
 
 class PipelineError(Exception):
     """Base of all expected errors; its text is one line that says what to do next."""
 
+    exit_status = 1
+
 
 class ParameterError(PipelineError):
     """A parameter's value is not allowed."""
+
+    exit_status = 2
 
 
 class SourceError(PipelineError):
@@ -36,8 +41,19 @@ class ExportError(PipelineError):
 
 
 class RegistryError(PipelineError):
-    """The present champion cannot be read."""
+    """The registry cannot be read, or another selection changed it meanwhile."""
 
 
 class StepError(PipelineError):
     """A step of the workflow failed; its own message stands above this one."""
+
+    def __init__(self, entry_point: str, reason: str = "") -> None:
+        """Name the step; `reason` is what it noted on its run, if it could."""
+        self.reason = reason or "it was killed or could not start; see its output above"
+        super().__init__(f"{entry_point} failed: {self.reason}")
+
+
+class EngineFailedError(PipelineError):
+    """The workflow ended with a decision, but without some of its engines."""
+
+    exit_status = 3

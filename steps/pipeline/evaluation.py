@@ -39,6 +39,13 @@ def recall_at_false_positive_rate(y: Labels, scores: Floats, limit: float) -> fl
     return float(true_positives[false_positives <= limit].max())
 
 
+def row_losses(y: Labels, scores: Floats) -> dict[str, Floats]:
+    """Return what each row adds to log loss and Brier score, both means over the rows."""
+    of_label = np.where(y == 1, scores, 1 - scores)
+    smallest = np.finfo(np.float64).eps  # as scikit-learn's log_loss
+    return {"log_loss": -np.log(np.clip(of_label, smallest, 1)), "brier": (y - scores) ** 2}
+
+
 def at_threshold(y: Labels, scores: Floats, threshold: float) -> dict[str, float]:
     """Return what labels at `threshold` are worth: recall, precision, false positive rate."""
     labelled = scores >= threshold

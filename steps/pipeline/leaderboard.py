@@ -6,6 +6,8 @@ import pandas as pd
 
 from steps.pipeline.candidates import candidates_of
 from steps.pipeline.errors import EngineError, ParameterError
+from steps.pipeline.evaluation import Floats, Labels
+from steps.pipeline.intervals import Estimate, difference
 
 METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "val_brier")
 
@@ -13,8 +15,9 @@ METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "va
 def leaderboard(training_run_ids: list[str], data_run_id: str, metric: str) -> pd.DataFrame:
     """Return a row for each candidate, ordered by `metric` on the validation split.
 
-    Columns: engine, algorithm, the validation metrics, `eligible` (its export is proven
-    equal), `refittable`, `export` (the verdict in words), `run_id`, `training_run_id`.
+    Columns: engine, algorithm, the validation metrics and the ends of their intervals,
+    `eligible` (its export is proven equal), `refittable`, `export` (the verdict in words),
+    `run_id`, `training_run_id`.
 
     Raises:
         ParameterError: a candidate was fitted on other splits than those of `data_run_id`.
@@ -33,7 +36,11 @@ def leaderboard(training_run_ids: list[str], data_run_id: str, metric: str) -> p
                 {
                     "engine": tags["engine"],
                     "algorithm": tags["algorithm"],
-                    **{name: run.data.metrics[name] for name in METRICS},
+                    **{
+                        f"{name}{end}": run.data.metrics[f"{name}{end}"]
+                        for name in METRICS
+                        for end in ("", "_low", "_high")
+                    },
                     "eligible": tags["proven"] == "true",
                     "refittable": tags["refittable"] == "true",
                     "export": tags["export"],
@@ -64,11 +71,50 @@ def best(board: pd.DataFrame) -> "pd.Series[Any]":
     return eligible.iloc[0]
 
 
-def as_text(board: pd.DataFrame) -> str:
+def compare_with_leader(
+    board: pd.DataFrame, metric: str, y: Labels, scores: dict[str, Floats]
+) -> pd.DataFrame:
+    """Return `board` with how far each candidate is from the leader, on the same rows.
+
+    New columns: `difference` of `metric` (0 or less), `difference_low` and `difference_high`
+    (95 % interval), and `standing`: "leader", "tie" (the interval contains 0) or "behind".
+
+    Args:
+        board: as `leaderboard` gives it.
+        metric: the champion metric.
+        y: the labels of the validation rows, shape (n_rows,).
+        scores: each candidate's scores of these rows, by run id.
+    """
+    leader_id = best(board)["run_id"]
+    leader = Estimate(y, scores[leader_id])
+    rows = []
+    for run_id in board["run_id"]:
+        value, interval = difference(Estimate(y, scores[run_id]), leader, metric)
+        standing = "tie" if 0 in interval else "behind"
+        rows.append((value, interval.low, interval.high, standing))
+    names = ["difference", "difference_low", "difference_high", "standing"]
+    compared = pd.concat([board, pd.DataFrame(rows, columns=names)], axis=1)
+    compared.loc[compared["run_id"] == leader_id, "standing"] = "leader"
+    return compared
+
+
+def as_text(board: pd.DataFrame, metric: str) -> str:
     """Return `board` for a terminal."""
     shown = board[["engine", "algorithm", *METRICS]].rename(
         columns=lambda name: name.removeprefix("val_")
     )
     shown.insert(0, "rank", [str(i + 1) for i in range(len(board))])
+    ends = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
+    place = list(shown.columns).index(metric) + 1
+    shown.insert(place, "95 % interval", [f"{low:.3f} to {high:.3f}" for low, high in ends])
+    shown["standing"] = board["standing"]
     shown["export"] = board["export"]
     return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+
+
+def ties(board: pd.DataFrame) -> str:
+    """Return in words how many candidates are as good as the leader, as far as one can tell."""
+    tied, others = int((board["standing"] == "tie").sum()), len(board) - 1
+    if not tied:
+        return f"none of the {others} others is within its margin"
+    return f"{tied} of the {others} others are tied with it: the difference may be chance"

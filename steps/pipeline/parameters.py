@@ -1,6 +1,7 @@
 """The type of each parameter. Defaults stand in `MLproject` alone."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ PROJECT = Path(__file__).resolve().parents[2]
 ENGINE_PREFIX = "train_"
 
 
+@cache
+def entry_points() -> dict[str, Any]:
+    """Return the entry points of this project, as `MLproject` declares them."""
+    declared: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+    return declared
+
+
 def engine_names() -> list[str]:
     """Return the engines of this project: each entry point `train_NAME` of `MLproject`."""
-    project = yaml.safe_load((PROJECT / "MLproject").read_text())
     return [
         name.removeprefix(ENGINE_PREFIX)
-        for name in project["entry_points"]
+        for name in entry_points()
         if name.startswith(ENGINE_PREFIX)
     ]
 
@@ -100,12 +107,17 @@ PARAMETERS: dict[str, Parameter] = {
         click.BOOL, "fit the winner again on training and validation rows before the test"
     ),
     "promotion": Parameter(
-        click.Choice(["auto", "better", "always"]),
+        click.Choice(["auto", "better", "significant", "always"]),
         "when the winner replaces the champion, on the same test rows: `better` (a higher "
-        "metric), `always`; `auto` is `better`",
+        "metric), `significant` (the 95 % interval of the paired difference lies above zero), "
+        "`always`; `auto`: not significantly worse if it has seen newer or more rows, else "
+        "`significant`",
     ),
     "seed": Parameter(click.IntRange(0, 2**31 - 1), "same seed and data: same candidates"),
     "model_name": Parameter(ModelName(), "the registered model"),
+    "cache": Parameter(
+        click.BOOL, "reuse finished steps whose code, lock, parameters and inputs are unchanged"
+    ),
     "spark_master": Parameter(
         NonEmpty(), "a Spark master URL; the workers must see this machine's temporary folder"
     ),

@@ -1,11 +1,14 @@
 """The pictures of a model and of a comparison. Each function returns a figure to log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import cycle
 
 import matplotlib
 import mlflow
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -105,28 +108,94 @@ def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
 
 @_own_style()
 def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
-    """Return the candidates of `board` (columns engine, algorithm, and `metric`), best on top."""
-    figure = Figure(figsize=(8, 1.2 + 0.34 * len(board)), layout="constrained")
+    """Return the candidates of `board`, best on top, with their 95 % intervals of `metric`.
+
+    Those that are tied with the leader are filled, those behind it pale; hollow is what may
+    not become champion. See `steps.pipeline.leaderboard` for the columns.
+    """
+    figure = Figure(figsize=(8, 1.4 + 0.34 * len(board)), layout="constrained")
     axes = figure.subplots()
-    engines = sorted(board["engine"].unique())
-    palette = dict(zip(engines, ("#4c78a8", "#f2a541", "#59a14f", "#b07aa1"), strict=False))
-    rows = board.iloc[::-1]
-    names = rows["engine"] + "  " + rows["algorithm"]
-    for place, (value, engine, usable) in enumerate(
-        zip(rows[metric], rows["engine"], rows["eligible"], strict=True)
-    ):
-        color = palette.get(engine, MARK)
-        axes.plot(value, place, "o", color=color, mfc=color if usable else "white", ms=8)
+    palette = _palette(board["engine"])
+    for place, row in enumerate(board.iloc[::-1].to_dict("records")):
+        value, color = row[f"val_{metric}"], palette[row["engine"]]
+        pale = 0.4 if row["standing"] == "behind" else 1.0
+        ends = (row[f"val_{metric}_low"], row[f"val_{metric}_high"])
+        axes.hlines(place, *ends, color=color, lw=2, alpha=pale)
+        face = color if row["eligible"] else "white"
+        axes.plot(value, place, "o", color=color, mfc=face, ms=8, alpha=pale)
         axes.annotate(
             f"{value:.3f}",
-            (value, place),
-            xytext=(8, 0),
+            (ends[1], place),
+            xytext=(6, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
         )
-    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    leader = board.loc[board["standing"] == "leader", f"val_{metric}"].iloc[0]
+    axes.axvline(leader, color=MARK, lw=0.8, ls=":")
+    names = (board["engine"] + "  " + board["algorithm"]).iloc[::-1]
+    axes.set_yticks(range(len(board)), names, fontsize=9)
     axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.25)
-    axes.set_xlabel(f"{metric} on the validation split (hollow: export not equal to the model)")
+    tied = int((board["standing"] == "tie").sum())
+    axes.set_title(
+        f"{tied} of {len(board) - 1} are tied with the leader; pale: behind", fontsize=10
+    )
+    axes.set_xlabel(f"{metric} on validation, 95 % interval (hollow: export not equal)")
     return figure
+
+
+@_own_style()
+def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
+    """Return how far the rates of the two classes are apart for each model, by name.
+
+    The share of rows labelled 1 runs along the axis; each curve's top is its model's KS.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    palette, styles = _palette(name.split()[0] for name in scores), ("-", "--", "-.", ":")
+    drawn = dict.fromkeys(palette, 0)
+    for name, of_model in scores.items():
+        engine = name.split()[0]
+        style = styles[drawn[engine] % len(styles)]
+        drawn[engine] += 1
+        order = np.argsort(-of_model, kind="stable")
+        new = np.r_[of_model[order][1:] != of_model[order][:-1], True]  # ties come together
+        true = np.cumsum(y[order] == 1)[new] / (y == 1).sum()
+        false = np.cumsum(y[order] == 0)[new] / (y == 0).sum()
+        labelled = (np.flatnonzero(new) + 1) / len(y)
+        shown = _few(labelled)
+        label = f"{np.max(true - false):.3f}  {name}"
+        axes.plot(
+            labelled[shown],
+            (true - false)[shown],
+            style,
+            color=palette[engine],
+            lw=1.3,
+            label=label,
+        )
+    axes.set(xscale="log", xlabel="share of rows labelled 1", ylabel="true - false positive rate")
+    axes.set_title("Every candidate on the validation split; the top of a curve is its KS", size=10)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="upper left", title="KS")
+    return figure
+
+
+def _palette(engines: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each engine, the same in every picture."""
+    colors = cycle(("#4c78a8", "#f2a541", "#59a14f", "#b07aa1"))
+    return dict(zip(sorted(set(engines)), colors, strict=False))
+
+
+def _few(places: Floats) -> npt.NDArray[np.intp]:
+    """Return the indices of at most some 800 of the sorted `places`, even on a log axis."""
+    wanted = np.geomspace(places[0], places[-1], 800)
+    return np.unique(np.searchsorted(places, wanted).clip(max=len(places) - 1))
+
+
+@_own_style()
+def as_png(figure: Figure) -> bytes:
+    """Return `figure` as a PNG file."""
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -4,25 +4,61 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion
+import numpy as np
+import numpy.typing as npt
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from serving.errors import InputError, ScorerError
 from serving.scorer import PortableScorer
 from steps.pipeline.errors import RegistryError
-from steps.pipeline.evaluation import evaluate
-from steps.pipeline.registry import CHAMPION, SCORER_IN_MODEL
+from steps.pipeline.evaluation import Floats
+from steps.pipeline.intervals import Estimate, Interval, difference
+from steps.pipeline.registry import SCORER_IN_MODEL, SEEN_IN_MODEL, find_champion
+from steps.pipeline.rows import Seen, row_hashes
 from steps.pipeline.splits import Part
+from steps.pipeline.table import FEWEST_ROWS_OF_A_CLASS
 
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The present champion, and its metrics on the test rows or why it has none."""
+    """The present champion on the test rows.
+
+    Attributes:
+        version: its number in the registry.
+        seen: the rows that it has seen; None if its version does not tell.
+        scores: shape (n_rows,); None if it cannot score these rows, which `problem` explains.
+        unseen: which of the rows are a test of it, shape (n_rows,).
+    """
 
     version: str
-    metrics: dict[str, float] | None
+    seen: Seen | None
+    scores: Floats | None
+    unseen: npt.NDArray[np.bool_]
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of challenger and incumbent on the test rows that the incumbent has not seen."""
+
+    metric: str
+    version: str
+    challenger: float
+    incumbent: float
+    difference: float
+    interval: Interval
+    rows: int
+    left_out: int
+
+    def __str__(self) -> str:
+        text = (
+            f"test {self.metric} {self.challenger:.4f} against {self.incumbent:.4f} of version "
+            f"{self.version}, a difference of {self.difference:+.4f} "
+            f"[{self.interval.low:+.4f}, {self.interval.high:+.4f}] on {self.rows:,} rows"
+        )
+        if self.left_out:
+            text += f" ({self.left_out:,} left out: version {self.version} has seen them)"
+        return text
 
 
 @dataclass(frozen=True)
@@ -39,53 +75,94 @@ def assess_incumbent(model_name: str, test: Part) -> Incumbent | None:
     Raises:
         RegistryError: its artifact cannot be read now, which says nothing of the champion.
     """
-    version = find_incumbent(model_name)
+    version = find_champion(model_name)
     if version is None:
         return None
+    number = str(version.version)
     try:
-        path = mlflow.artifacts.download_artifacts(f"models:/{model_name}/{version.version}")
-        scores = PortableScorer.load(Path(path) / SCORER_IN_MODEL).score(test.frame)
+        model = Path(mlflow.artifacts.download_artifacts(f"models:/{model_name}/{number}"))
+        seen = Seen.read(model / SEEN_IN_MODEL)
+        unseen = np.ones(len(test.frame), bool)
+        if seen is not None:
+            unseen = ~np.isin(row_hashes(test.frame), seen.hashes)
+        scores = PortableScorer.load(model / SCORER_IN_MODEL).score(test.frame)
     except (InputError, ScorerError) as error:
-        return Incumbent(str(version.version), None, str(error))
+        return Incumbent(number, seen, None, unseen, str(error))
     except (MlflowException, OSError) as error:
         raise RegistryError(
-            f"champion version {version.version} of {model_name} cannot be read to compare with "
+            f"champion version {number} of {model_name} cannot be read to compare with "
             f"it, so nothing is promoted: {error}"
         ) from error
-    return Incumbent(str(version.version), evaluate(test.y, scores))
+    return Incumbent(number, seen, scores, unseen)
 
 
-def find_incumbent(model_name: str) -> ModelVersion | None:
-    """Return the version with the alias `champion`, or None."""
-    try:
-        return mlflow.MlflowClient().get_model_version_by_alias(model_name, CHAMPION)
-    except MlflowException as error:
-        absent = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
-        if error.error_code in absent:  # no such model, or none with that alias
-            return None
-        raise
+def compare(metric: str, test: Part, challenger: Floats, incumbent: Incumbent) -> Comparison | None:
+    """Compare both on the rows that the incumbent has not seen; None if they are too few.
+
+    Args:
+        metric: the champion metric.
+        test: the test rows.
+        challenger: its scores of these rows, shape (n_rows,).
+        incumbent: the present champion; it must have scores.
+    """
+    assert incumbent.scores is not None
+    unseen = incumbent.unseen
+    y = test.y[unseen]
+    if min((y == 1).sum(), (y == 0).sum()) < FEWEST_ROWS_OF_A_CLASS["test"]:
+        return None
+    ours, theirs = (Estimate(y, scores[unseen]) for scores in (challenger, incumbent.scores))
+    value, interval = difference(ours, theirs, metric)
+    return Comparison(
+        metric=metric,
+        version=incumbent.version,
+        challenger=ours.metrics[metric],
+        incumbent=theirs.metrics[metric],
+        difference=value,
+        interval=interval,
+        rows=len(y),
+        left_out=int((~unseen).sum()),
+    )
 
 
 def decide(
-    promotion: str, metric: str, challenger: dict[str, float], incumbent: Incumbent | None
+    promotion: str, metric: str, test: Part, challenger: Floats, fitted: Seen, incumbent: Incumbent
 ) -> Decision:
-    """Decide by the parameter `promotion`.
+    """Decide by the parameter `promotion` whether the challenger replaces `incumbent`.
+
+    better: its metric is higher. significant: the 95 % interval of the paired difference lies
+    above zero. auto: a challenger that has seen newer or more rows must not be
+    significantly worse; any other must be significantly better. always: what it says.
 
     Args:
-        promotion: "always", or "better": a higher `metric`. "auto" acts as "better".
+        promotion: one of these.
         metric: the champion metric.
-        challenger: the challenger's metrics on the test rows.
-        incumbent: the champion on the same rows, if there is one.
+        test: the test rows.
+        challenger: its scores of these rows, shape (n_rows,).
+        fitted: the rows that the challenger has seen.
+        incumbent: the present champion.
     """
-    if incumbent is None:
-        return Decision(True, "it is the first champion of this name")
     name = f"version {incumbent.version}"
-    if incumbent.metrics is None:
+    if incumbent.scores is None:
         return Decision(True, f"{name} cannot be scored on this data: {incumbent.problem}")
-    ours, theirs = challenger[metric], incumbent.metrics[metric]
-    figures = f"test {metric} {ours:.4f} against {theirs:.4f} of {name}"
+    compared = compare(metric, test, challenger, incumbent)
     if promotion == "always":
-        return Decision(True, f"promotion=always ({figures})")
-    if ours > theirs:
-        return Decision(True, f"it is better: {figures}")
-    return Decision(False, f"it is not better: {figures}")
+        return Decision(True, f"promotion=always ({compared or 'nothing to compare on'})")
+    if compared is None:
+        return Decision(
+            False,
+            f"{name} has seen all but {int(incumbent.unseen.sum()):,} of the test rows, too few "
+            "to compare on: bring newer data, or pass -P promotion=always",
+        )
+    if promotion == "auto":
+        advance = fitted.advance_over(incumbent.seen)
+        if not advance:
+            promotion = "significant"
+        elif compared.interval.high < 0:
+            return Decision(False, f"it is significantly worse: {compared}")
+        else:
+            return Decision(True, f"{advance}, and is not significantly worse: {compared}")
+    if promotion == "significant":
+        better = compared.interval.low > 0
+        return Decision(better, f"it is {'' if better else 'not '}significantly better: {compared}")
+    better = compared.difference > 0
+    return Decision(better, f"it is {'' if better else 'not '}better: {compared}")

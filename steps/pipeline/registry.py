@@ -1,29 +1,41 @@
 """The champion in the MLflow Model Registry: its artifact, its version, its aliases."""
 
+import hashlib
 import logging
+import platform
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import mlflow.pyfunc
 import pandas as pd
+from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from serving.scorer import Manifest
+from steps.pipeline.errors import RegistryError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.requirements import pinned
-from steps.pipeline.splits import Description
+from steps.pipeline.rows import Seen
+from steps.pipeline.sources import cache_folder
 
 log = logging.getLogger("ml-pipes")
 
 CHAMPION, PREVIOUS, STAGE = "champion", "previous", "Production"
-# Where MLflow puts the artifact "scorer" of a pyfunc.
+# A version that is registered, but not yet promoted, says on which machine that is going on.
+UNFINISHED = "unfinished_on"
+# Where MLflow puts the artifacts "scorer" and "seen" of a pyfunc.
 SCORER_IN_MODEL = Path("artifacts") / "scorer"
+SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
 # What the served champion imports; nothing of the engines.
 REQUIREMENTS = (
@@ -41,16 +53,18 @@ class Lineage:
     algorithm: str
     metric: str
     data_run_id: str
+    selection_run_id: str
     candidate_run_id: str
     model_run_id: str
     refit: str
 
 
-def log_champion_model(scorer: Path, example: pd.DataFrame) -> str:
+def log_champion_model(scorer: Path, seen: Seen, example: pd.DataFrame) -> str:
     """Log the pyfunc around a portable scorer to the active run; return its model URI.
 
     Args:
         scorer: the folder of the portable scorer.
+        seen: the rows that took part in fitting and choosing it.
         example: a few valid rows of features, which become the input example.
     """
     manifest = Manifest.read(scorer)
@@ -58,11 +72,13 @@ def log_champion_model(scorer: Path, example: pd.DataFrame) -> str:
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         code = Path(temporary) / "serving"
         shutil.copytree(PROJECT / "serving", code, ignore=shutil.ignore_patterns("__pycache__"))
+        seen_file = Path(temporary) / SEEN_IN_MODEL.name
+        seen.write(seen_file)
         model = mlflow.pyfunc.log_model(
             name="champion",
             python_model=str(PROJECT / "serving" / "champion.py"),
             code_paths=[str(code)],
-            artifacts={"scorer": str(scorer)},
+            artifacts={"scorer": str(scorer), "seen": str(seen_file)},
             signature=signature(manifest),
             input_example=(example, {"request_id": ""}),
             pip_requirements=pinned(*REQUIREMENTS, *REQUIREMENTS_OF_KIND[manifest.kind]),
@@ -89,24 +105,104 @@ def signature(manifest: Manifest) -> ModelSignature:
     )
 
 
+def find_champion(model_name: str) -> ModelVersion | None:
+    """Return the version with the alias `champion`, or None."""
+    try:
+        return mlflow.MlflowClient().get_model_version_by_alias(model_name, CHAMPION)
+    except MlflowException as error:
+        absent = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
+        if error.error_code in absent:  # no such model, or none with that alias
+            return None
+        raise
+
+
+@contextmanager
+def one_selection(model_name: str) -> Iterator[None]:
+    """Let one process of this machine at a time decide on the champion of `model_name`.
+
+    What a killed one left unfinished is cleared away first. Another machine that selects for
+    the same name in the same registry is not held up: MLflow's registry knows no lock.
+    `promote` sees most of such cases.
+    """
+    key = hashlib.sha256(f"{mlflow.get_registry_uri()} {model_name}".encode()).hexdigest()
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{key[:16]}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("another selection for %s is going on: waiting for it", model_name)
+        lock.acquire()
+    try:
+        _clear_unfinished(model_name)
+        yield
+    finally:
+        lock.release()
+
+
+def _clear_unfinished(model_name: str) -> None:
+    """End what this machine was doing when it was killed between registering and promoting."""
+    for version in mlflow.MlflowClient().search_model_versions(f"name = '{model_name}'"):
+        if version.tags.get(UNFINISHED) == platform.node():
+            _finish_or_delete(model_name, str(version.version))
+
+
+def _finish_or_delete(model_name: str, version: str) -> None:
+    """Bring a registration that was interrupted to one of its two ends."""
+    client = mlflow.MlflowClient()
+    champion = find_champion(model_name)
+    if champion is not None and str(champion.version) == version:
+        _set_stage(model_name, version)
+        client.delete_model_version_tag(model_name, version, UNFINISHED)
+        return
+    log.info("version %s of %s was not promoted: deleting it", version, model_name)
+    client.delete_model_version(model_name, version)
+    if not client.search_model_versions(f"name = '{model_name}'"):
+        client.delete_registered_model(model_name)
+
+
 def register(
-    model_uri: str, model_name: str, tags: dict[str, str], description: str
-) -> ModelVersion:
-    """Register a version with all it has to say; no alias points to it yet."""
-    version = mlflow.register_model(model_uri, model_name, tags=tags)
-    mlflow.MlflowClient().update_model_version(model_name, version.version, description)
+    model_uri: str, model_name: str, tags: dict[str, str], description: str, incumbent: str | None
+) -> str:
+    """Register a version and make it the champion; the incumbent becomes `previous`.
+
+    The alias `champion` moves last but for the stage: until then all see the old champion. If
+    anything fails before that, the version is deleted again.
+
+    Args:
+        model_uri: the logged model.
+        model_name: the registered model.
+        tags: of the version.
+        description: its model card.
+        incumbent: the version that was compared with, or None if there was none.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        RegistryError: the champion is no longer the one that was compared with.
+    """
+    client = mlflow.MlflowClient()
+    tags = tags | {UNFINISHED: platform.node()}
+    version = str(mlflow.register_model(model_uri, model_name, tags=tags).version)
+    try:
+        client.update_model_version(model_name, version, description)
+        present = find_champion(model_name)
+        if (present and str(present.version)) != incumbent:
+            raise RegistryError(
+                f"the champion of {model_name} changed during this selection, from another "
+                "machine: run it again"
+            )
+        if incumbent is not None:
+            client.set_registered_model_alias(model_name, PREVIOUS, incumbent)
+        client.set_registered_model_alias(model_name, CHAMPION, version)
+    finally:
+        _finish_or_delete(model_name, version)
     return version
 
 
-def promote(model_name: str, version: str, incumbent: ModelVersion | None) -> None:
-    """Make `version` the champion; the incumbent becomes `previous`.
-
-    The alias `champion` moves last but for the stage: until then all see the old champion.
-    """
+def _set_stage(model_name: str, version: str) -> None:
     client = mlflow.MlflowClient()
-    if incumbent is not None:
-        client.set_registered_model_alias(model_name, PREVIOUS, incumbent.version)
-    client.set_registered_model_alias(model_name, CHAMPION, version)
     if hasattr(client, "transition_model_version_stage"):
         with warnings.catch_warnings():
             # Stages are deprecated, but people still look for them.
@@ -116,28 +212,12 @@ def promote(model_name: str, version: str, incumbent: ModelVersion | None) -> No
             )
 
 
-def model_card(
-    lineage: Lineage, manifest: Manifest, test: dict[str, float], data: Description, reason: str
-) -> str:
-    """Return the description of a version: what it is, how good it is, where it comes from."""
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in test.items())
-    trained = "training and validation rows" if lineage.refit == "true" else "training rows"
-    rows = ", ".join(f"{name} {count:,}" for name, count in data.rows.items())
-    runs = {"data": lineage.data_run_id, "candidate": lineage.candidate_run_id}
-    runs["model"] = lineage.model_run_id
-    return f"""**{lineage.algorithm}** ({lineage.engine}), fitted on {trained}.
-
-Champion because {reason}.
-
-| metric on the untouched test rows | value |
-|---|---|
-{metrics}
-
-- Data: `{data.source}`, {data.split} split; rows: {rows} (repeated ones: {data.duplicates:,},
-  removed).
-- Input: {len(manifest.features)} features as double, optionally `id` (string).
-- Output: `prediction_id`, `score` (probability of class 1 at the training prior), `label`
-  (score at or above {manifest.threshold:.6g}, where KS is reached on validation).
-- It logs its own predictions when served: see `PREDICTION_LOG_URI`.
-- Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
-"""
+def promoted_by_interrupted_selection(
+    model_name: str, candidate_run_id: str
+) -> ModelVersion | None:
+    """Return the champion if it is this candidate, promoted by a selection that did not end."""
+    champion = find_champion(model_name)
+    if champion is None or champion.tags.get("candidate_run_id") != candidate_run_id:
+        return None
+    selection = mlflow.get_run(champion.tags["selection_run_id"])
+    return None if selection.info.status == "FINISHED" else champion

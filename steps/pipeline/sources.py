@@ -46,6 +46,25 @@ def read_source(data: str) -> pa.Table:
     return read_table(data)
 
 
+def content_digest(data: str) -> str | None:
+    """Return a digest of what `data` names, or None if it cannot be known without reading it all.
+
+    A local file is read; an object store tells its entity tag.
+    """
+    if data == "creditcard":
+        return CREDITCARD_SHA256
+    uri = str(SAMPLE) if data == "sample" else data
+    try:
+        system, path = fsspec.url_to_fs(uri)
+        if "file" in system.protocol:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        tag = system.info(path).get("ETag")
+    except (OSError, ValueError, ImportError):  # the step itself will say what is wrong
+        return None
+    return str(tag) if tag else None
+
+
 def read_table(uri: str) -> pa.Table:
     """Read a CSV or Parquet file from any path or URI that fsspec knows.
 
@@ -73,7 +92,7 @@ def cached_creditcard() -> Path:
     Raises:
         SourceError: it could not be fetched from any source.
     """
-    folder = _cache_folder()
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     csv, parquet = folder / "creditcard.csv", folder / "creditcard.parquet"
     for cached, is_whole in ((csv, _is_creditcard_csv), (parquet, _has_creditcard_values)):
@@ -155,7 +174,7 @@ def _has_creditcard_values(file: Path) -> bool:
     return digest.hexdigest() == CREDITCARD_VALUES_SHA256
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Return MLPIPES_CACHE, else the user's cache folder: outside the repo, shared by clones."""
     if folder := os.environ.get("MLPIPES_CACHE"):
         return Path(folder)

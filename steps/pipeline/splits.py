@@ -34,8 +34,8 @@ ROW_GROUP = 20_000
 class Description:
     """What is known about the splits without reading them.
 
-    `digests` are those of the Parquet files' bytes; `reference` describes the training
-    rows (see `steps.pipeline.reference`).
+    `digests` are those of the Parquet files' bytes; `latest` is the last time in each split,
+    as text; `reference` describes the training rows (see `steps.pipeline.reference`).
     """
 
     source: str
@@ -46,6 +46,7 @@ class Description:
     rows: dict[str, int]
     positives: dict[str, int]
     digests: dict[str, str]
+    latest: dict[str, str]
     features: list[dict[str, Any]]
     reference: dict[str, Any]
 
@@ -178,6 +179,7 @@ def log_splits(table: SplitTable, source: str, target: str, time_column: str) ->
             rows={name: len(frame) for name, frame in table.parts.items()},
             positives={name: int(frame[target].sum()) for name, frame in table.parts.items()},
             digests=digests,
+            latest=table.latest,
             features=[
                 asdict(Feature(name, nullable=bool(missing[name]))) for name in table.features
             ],

@@ -1,5 +1,6 @@
 """What surrounds every step: its command line, its MLflow run, and how it ends."""
 
+import errno
 import functools
 import inspect
 import logging
@@ -15,12 +16,16 @@ from typing import Any, NoReturn
 import click
 import mlflow
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 
 from serving.errors import ServingError
 from steps.pipeline.errors import ParameterError, PipelineError
 from steps.pipeline.parameters import PARAMETERS
 
 log = logging.getLogger("ml-pipes")
+
+# As Java, SQLite and PostgreSQL say it.
+DISK_FULL = ("No space left on device", "database or disk is full", "could not extend file")
 
 
 def step(function: Callable[..., None]) -> Callable[[], None]:
@@ -40,6 +45,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=errors)
         log.setLevel(logging.INFO)
         signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, _interrupt)
         if "MLFLOW_RUN_ID" in os.environ:  # MLflow started this step, and shall outlive it
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         mlflow.start_run(run_name=title)
@@ -48,16 +54,19 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             # Inside the run, so that a wrong parameter marks the run that MLflow made as failed.
             function(**parse(names, sys.argv[1:], title, function.__doc__))
             status = RunStatus.FINISHED
-        except (PipelineError, ServingError) as error:
-            mlflow.set_tag("error", str(error))
-            print(f"ml-pipes: {title}: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, ParameterError) else 1)
         except KeyboardInterrupt:
             status = RunStatus.KILLED
             print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
             sys.exit(130)
+        except Exception as error:
+            reason = _in_words(error)
+            _at_the_end(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
+            if reason is None:
+                raise
+            print(f"ml-pipes: {title}: {reason}", file=sys.stderr)
+            sys.exit(error.exit_status if isinstance(error, PipelineError) else 1)
         finally:
-            mlflow.end_run(RunStatus.to_string(status))
+            _at_the_end(mlflow.end_run, RunStatus.to_string(status))
 
     return entry_point
 
@@ -84,6 +93,27 @@ def parse(names: list[str], arguments: list[str], title: str, help_: str | None)
     return context.params
 
 
+def _in_words(error: BaseException) -> str | None:
+    """Return what an expected error says to a person; None if it is not expected."""
+    cause: BaseException | None = error
+    while cause is not None:
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(words in str(cause) for words in DISK_FULL):
+            return "the disk is full: free some space and run again; finished steps are kept"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MemoryError):
+        return "not enough memory: close other programs, or take a machine with more"
+    return str(error) if isinstance(error, (PipelineError, ServingError)) else None
+
+
+def _at_the_end(note: Callable[..., Any], *arguments: str) -> None:
+    """Call one of MLflow's functions that shall not hide why the step ended."""
+    try:
+        note(*arguments)
+    except (MlflowException, OSError) as error:
+        print(f"ml-pipes: the tracking store cannot be written: {error}", file=sys.stderr)
+
+
 def _end_with(parent: int) -> None:
     """Interrupt this step when `parent` is gone, even if it was killed."""
     while os.getppid() == parent:
@@ -92,5 +122,10 @@ def _end_with(parent: int) -> None:
 
 
 def _interrupt(_: int, __: FrameType | None) -> NoReturn:
-    """Take SIGTERM like Ctrl-C: unwind the stack, so that every `finally` ends what it started."""
+    """Take SIGTERM like Ctrl-C: unwind the stack, so that every `finally` ends what it started.
+
+    Only once: MLflow and the terminal may both send a signal, and the second would disturb that.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt

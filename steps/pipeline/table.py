@@ -21,7 +21,10 @@ FEWEST_ROWS_OF_A_CLASS = {"training": 20, "validation": 5, "test": 5}
 
 @dataclass(frozen=True)
 class SplitTable:
-    """A checked table in three parts: feature columns as float64, the target as int64."""
+    """A checked table in three parts: feature columns as float64, the target as int64.
+
+    `latest` is the last time in each part, as text; empty without a time column.
+    """
 
     training: pd.DataFrame
     validation: pd.DataFrame
@@ -29,6 +32,7 @@ class SplitTable:
     features: list[str]
     duplicates: int
     kind: str
+    latest: dict[str, str]
 
     @property
     def parts(self) -> dict[str, pd.DataFrame]:
@@ -64,16 +68,21 @@ def split_table(
     features = [name for name in frame.columns if name not in (target, time_column)]
     if temporal:
         frame = frame.sort_values(time_column, kind="stable")
-    frame = frame[[*features, target]].reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    times = frame[time_column] if time_column in frame.columns else None
+    frame = frame[[*features, target]]
     parts = _temporal(frame) if temporal else _stratified(frame, target, seed, source)
     empty = parts[0][features].isna().all()
     if empty.any():
         raise DataError(
             f"{source}: column {empty.idxmax()}: must not be missing in every training row"
         )
-    splits = SplitTable(
-        *parts, features, rows - len(frame), "temporal" if temporal else "stratified"
-    )
+    latest = {
+        name: "" if times is None else str(times[part.index].max())
+        for name, part in zip(FEWEST_ROWS_OF_A_CLASS, parts, strict=True)
+    }
+    kind = "temporal" if temporal else "stratified"
+    splits = SplitTable(*parts, features, rows - len(frame), kind, latest)
     for name, part in splits.parts.items():
         positives = int(part[target].sum())
         fewest = FEWEST_ROWS_OF_A_CLASS[name]

@@ -1,0 +1,62 @@
+"""What a run makes of an engine that fails, of a kill at any moment, and of a full disk."""
+
+import time
+
+import psutil
+
+from tests.conftest import Workspace, named, stands, wait_for
+
+STEPS = ("load_data", "train_h2o", "train_pycaret", "train_spark", "select_champion")
+
+
+def test_the_others_go_on_without_an_engine_that_fails(workspace, steps):
+    done = workspace.run(
+        data="sample",
+        profile="quick",
+        engines="h2o,pycaret",
+        h2o_url="http://127.0.0.1:9",
+        model_name="without-h2o",
+        cache="false",
+    )
+    reason = "no H2O answers at http://127.0.0.1:9"
+    assert done.returncode != 0
+    assert f"ml-pipes: main: done, but without h2o: h2o_url: {reason}" in done.stderr
+    assert not stands(done.stderr), "cache=false reuses nothing"
+    (run, *_) = workspace.runs("attributes.run_name = 'main'")
+    assert run.info.status == "FAILED"
+    assert reason in run.data.tags["failed.h2o"]
+    assert run.data.tags["promoted"] == "true"
+    version = workspace.client.get_model_version_by_alias("without-h2o", "champion")
+    assert version.tags["engine"] == "pycaret"
+
+
+def metrics_of(workspace: Workspace, main_run_id: str) -> dict[str, dict[str, float]]:
+    """Return all metrics below a run of `main`, by the names of the runs."""
+    found = {}
+    for run in workspace.children(main_run_id):
+        found[run.info.run_name] = run.data.metrics
+        found |= metrics_of(workspace, run.info.run_id)
+    return found
+
+
+def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, tmp_path):
+    """Done in another place, it also shows that a run repeats to the last digit."""
+    other = Workspace(tmp_path)
+    for place, step in enumerate(STEPS):
+        process = other.start(data="sample", profile="quick")
+        outer = psutil.Process(process.pid)
+        started = wait_for(lambda: named(outer, f"-m steps.{step}"), 200)  # noqa: B023
+        time.sleep(4)
+        named(outer, "-m steps.main")[0].kill()
+        output = process.communicate(timeout=60)[1]
+        assert stands(output) == set(STEPS[:place])
+        wait_for(lambda: not any(one.is_running() for one in started), 30)  # noqa: B023
+    done = other.run(data="sample", profile="quick")
+    assert done.returncode == 0, done.stderr
+    assert stands(done.stderr) >= set(STEPS[:-1])
+    assert "credit-card-fraud version 1 is the new champion" in done.stderr
+    assert len(other.client.search_model_versions("name = 'credit-card-fraud'")) == 1
+    finished = other.runs("attributes.status = 'FINISHED'")
+    expected = metrics_of(workspace, main_run.info.run_id)
+    found = {run.info.run_name: run.data.metrics for run in finished}
+    assert found == expected | {"main": main_run.data.metrics}
