@@ -18,6 +18,7 @@ import mlflow.spark
 import numpy as np
 import onnx
 from py4j.protocol import Py4JError
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import (
@@ -253,7 +254,7 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
             )
         try:
             spark = builder.getOrCreate()
-        except (Py4JError, RuntimeError) as error:
+        except (Py4JError, RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
         spark.sparkContext.setLogLevel("ERROR")
@@ -262,6 +263,7 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
             yield spark
         except (Py4JError, PySparkException, OSError) as error:
             if gateway.proc.poll() is not None:
+                _forget_session()
                 raise EngineError("Spark's Java process ended while it worked") from error
             if isinstance(error, OSError):
                 raise
@@ -272,6 +274,12 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
                 gateway.shutdown()
                 gateway.proc.stdin.close()  # the Java process ends with its standard input
                 gateway.proc.wait(timeout=30)
+
+
+def _forget_session() -> None:
+    """Drop a session whose Java is gone: it cannot be stopped, and MLflow would ask it for tags."""
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 def _cause(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -37,14 +38,14 @@ def test_nothing_listens_beyond_loopback_and_no_java_is_left(start, engine):
     step = start(engine)
     addresses, java = set(), set()
     while step.is_running() and step.status() != psutil.STATUS_ZOMBIE:
-        for member in family(step):
-            try:
-                connections = member.net_connections("inet")
-                java |= {member} if member.name() == "java" else set()
-            except psutil.NoSuchProcess:
-                continue
-            addresses |= {c.laddr.ip for c in connections if c.status in ("LISTEN", "NONE")}
-        time.sleep(0.2)
+        java |= set(java_of(step))
+        pids = {member.pid for member in family(step)}
+        addresses |= {
+            connection.laddr.ip
+            for connection in psutil.net_connections("inet")
+            if connection.pid in pids and connection.status in ("LISTEN", "NONE")
+        }
+        time.sleep(0.5)
     assert step.wait() == 0
     assert addresses, "it should have listened somewhere"
     assert addresses <= LOOPBACK
@@ -75,9 +76,10 @@ def test_nothing_is_left_when_mlflow_itself_is_killed(start):
 def test_an_engine_that_dies_is_said_to_have_died(workspace, start, engine):
     step = start(engine)
     java = wait_for(lambda: java_of(step), 60)
-    time.sleep(6)  # it is at work
+    time.sleep({"h2o": 6, "spark": 14}[engine])  # it is at work
     for process in java:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     assert step.wait(60) != 0
     (run, *_) = workspace.runs(f"attributes.run_name = 'train_{engine}'")
     assert run.info.status == "FAILED"
@@ -96,6 +98,7 @@ def press_ctrl_c(outer: psutil.Process) -> None:
 
 @pytest.mark.parametrize("stop", [terminate, press_ctrl_c])
 def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, steps, stop):
+    """MLflow's launcher marks the run as failed first; see `steps.pipeline.killed`."""
     before = {run.info.run_id for run in workspace.runs()}
     process = workspace.start(data="sample", engines="h2o", profile="quick", seed="7")
     outer = psutil.Process(process.pid)
@@ -104,7 +107,10 @@ def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, st
     stop(outer)
     process.communicate(timeout=60)
     wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
-    runs = {r.info.run_name: r for r in workspace.runs() if r.info.run_id not in before}
-    assert runs["load_data"].info.status == "FINISHED"
-    assert runs["train_h2o"].info.status == "KILLED"
-    assert runs["main"].info.status == "KILLED"
+
+    def statuses() -> dict[str, str]:
+        new = [run for run in workspace.runs() if run.info.run_id not in before]
+        return {run.info.run_name: run.info.status for run in new}
+
+    wait_for(lambda: statuses()["main"] == "KILLED", 20)
+    assert statuses()["train_h2o"] == "KILLED"

@@ -205,7 +205,7 @@ def test_what_a_killed_selection_left_is_cleared_away(workspace, steps):
     client = workspace.client
     name, tags = "left-over", {UNFINISHED: platform.node()}
     client.create_registered_model(name)
-    client.create_model_version(name, "models:/none", tags=tags)
+    client.create_model_version(name, str(workspace.folder / "nothing"), tags=tags)
     done = select(workspace, steps, "pycaret", model_name=name)
     assert done.returncode == 0, done.stderr
     assert "version 1 of left-over was not promoted: deleting it" in done.stderr

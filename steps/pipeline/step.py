@@ -17,9 +17,11 @@ import click
 import mlflow
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from serving.errors import ServingError
 from steps.pipeline.errors import ParameterError, PipelineError
+from steps.pipeline.killed import mark_killed_later
 from steps.pipeline.parameters import PARAMETERS
 
 log = logging.getLogger("ml-pipes")
@@ -46,9 +48,10 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         log.setLevel(logging.INFO)
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGINT, _interrupt)
-        if "MLFLOW_RUN_ID" in os.environ:  # MLflow started this step, and shall outlive it
+        launched = "MLFLOW_RUN_ID" in os.environ
+        if launched:  # MLflow started this step, and shall outlive it
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-        mlflow.start_run(run_name=title)
+        run = mlflow.start_run(run_name=title)
         status = RunStatus.FAILED
         try:
             # Inside the run, so that a wrong parameter marks the run that MLflow made as failed.
@@ -56,6 +59,8 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             status = RunStatus.FINISHED
         except KeyboardInterrupt:
             status = RunStatus.KILLED
+            if launched and MLFLOW_PARENT_RUN_ID not in run.data.tags:
+                mark_killed_later(run.info.run_id)
             print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
