@@ -33,6 +33,7 @@ def tied_process(command: list[str], output: Path) -> Iterator[subprocess.Popen[
 
 def _guard(command: list[str]) -> int:
     """Run `command` until it ends or standard input is closed; return its exit status."""
+    import os
     import signal
     import threading
 
@@ -40,7 +41,8 @@ def _guard(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: child.kill())
 
     def kill_at_end_of_input() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin: its lock would stop Python from ending
+            pass
         child.kill()
 
     threading.Thread(target=kill_at_end_of_input, daemon=True).start()
