@@ -22,6 +22,7 @@ from steps.pipeline.evaluation import Floats, Labels, ks_threshold
 from steps.pipeline.export import prove
 from steps.pipeline.intervals import Estimate
 from steps.pipeline.plots import curves, log_figures
+from steps.pipeline.progress import spent_on
 from steps.pipeline.reference import QUANTILES
 from steps.pipeline.splits import Splits
 
@@ -73,22 +74,23 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
     """Log a candidate as a child run: metrics, plots, native model, proven portable scorer."""
     validation = splits.validation
     with mlflow.start_run(run_name=f"{engine} {fitted.algorithm}", nested=True):
-        splits.log_inputs(splits.training, validation)
-        scores = fitted.scores
-        estimate = Estimate(validation.y, scores)
-        metrics = estimate.metrics
-        mlflow.log_metrics({f"val_{name}": value for name, value in estimate.with_bounds.items()})
-        _log_scores(scores)
-        mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
-        log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
+        with spent_on("recording"):
+            splits.log_inputs(splits.training, validation)
+            scores = fitted.scores
+            estimate = Estimate(validation.y, scores)
+            metrics = {f"val_{name}": value for name, value in estimate.with_bounds.items()}
+            mlflow.log_metrics(metrics)
+            _log_scores(scores)
+            mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
+            log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
         verdict = _log_model(engine, fitted, splits)
         log.info(
             "%s %s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
             engine,
             fitted.algorithm,
-            metrics["ks"],
-            metrics["roc_auc"],
-            metrics["log_loss"],
+            metrics["val_ks"],
+            metrics["val_roc_auc"],
+            metrics["val_log_loss"],
             verdict,
         )
 
@@ -164,19 +166,21 @@ def _log_model(
     if fitted.configuration is not None:
         mlflow.log_dict(fitted.configuration, CONFIGURATION)
         mlflow.log_params(_short(fitted.configuration))
-    fitted.log_native()
+    with spent_on("recording"):
+        fitted.log_native()
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         folder = Path(temporary)
         try:
-            manifest = Manifest(
-                kind=fitted.export(folder),
-                features=tuple(splits.features),
-                positive_weight=fitted.positive_weight,
-                threshold=1.0,
-                reference=splits.description.reference,
-            )
-            manifest.write(folder)
-            proof = prove(PortableScorer.load(folder), fitted.scores, splits.validation)
+            with spent_on("exporting"):
+                manifest = Manifest(
+                    kind=fitted.export(folder),
+                    features=tuple(splits.features),
+                    positive_weight=fitted.positive_weight,
+                    threshold=1.0,
+                    reference=splits.description.reference,
+                )
+                manifest.write(folder)
+                proof = prove(PortableScorer.load(folder), fitted.scores, splits.validation)
             _with_scores(manifest, proof.scores, splits.validation.y, first_fit).write(folder)
             failures = proof.failures
             mlflow.log_metrics(

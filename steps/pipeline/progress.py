@@ -1,19 +1,41 @@
-"""Signs of life from work that is silent for minutes."""
+"""Signs of life from work that is silent for minutes, and where a step's seconds go."""
 
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import psutil
 
 log = logging.getLogger("ml-pipes")
 
 EVERY_SECONDS = 20
 
+# Of this process, by what they went into: "training", "exporting", "recording".
+seconds: dict[str, float] = defaultdict(float)
+
+
+@contextmanager
+def spent_on(what: str) -> Iterator[None]:
+    """Add the seconds of a block to those of `what`."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[what] += time.monotonic() - start
+
+
+def seconds_as_metrics() -> dict[str, float]:
+    """Return the seconds of this process by what they went into, and all since its start."""
+    total = time.time() - psutil.Process().create_time()
+    return {f"seconds_{what}": spent for what, spent in seconds.items()} | {"seconds_total": total}
+
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Say what begins, every 20 seconds that it still goes on, and how long it took."""
+    """Say that training begins, every 20 seconds that it goes on, and how long it took."""
     done = threading.Event()
     start = time.monotonic()
 
@@ -25,7 +47,8 @@ def progress(what: str) -> Iterator[None]:
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     try:
-        yield
+        with spent_on("training"):
+            yield
     finally:
         done.set()
         reporter.join()

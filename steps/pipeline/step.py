@@ -23,6 +23,7 @@ from serving.errors import ServingError
 from steps.pipeline.errors import ParameterError, PipelineError
 from steps.pipeline.killed import mark_killed_later
 from steps.pipeline.parameters import PARAMETERS
+from steps.pipeline.progress import seconds_as_metrics
 
 log = logging.getLogger("ml-pipes")
 
@@ -71,6 +72,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             print(f"ml-pipes: {title}: {reason}", file=sys.stderr)
             sys.exit(error.exit_status if isinstance(error, PipelineError) else 1)
         finally:
+            _at_the_end(mlflow.log_metrics, seconds_as_metrics())
             _at_the_end(mlflow.end_run, RunStatus.to_string(status))
 
     return entry_point
@@ -111,7 +113,7 @@ def _in_words(error: BaseException) -> str | None:
     return str(error) if isinstance(error, (PipelineError, ServingError)) else None
 
 
-def _at_the_end(note: Callable[..., Any], *arguments: str) -> None:
+def _at_the_end(note: Callable[..., Any], *arguments: Any) -> None:
     """Call one of MLflow's functions that shall not hide why the step ended."""
     try:
         note(*arguments)
