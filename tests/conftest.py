@@ -43,7 +43,8 @@ def table() -> pd.DataFrame:
     )
 
 
-def _run_arguments(entry_point: str, parameters: dict[str, str]) -> list[str]:
+def run_arguments(entry_point: str, parameters: dict[str, str]) -> list[str]:
+    """Return what follows `mlflow` to run an entry point of this project."""
     options = [part for k, v in parameters.items() for part in ("-P", f"{k}={v}")]
     return ["run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *options]
 
@@ -75,11 +76,11 @@ class Workspace:
         )
 
     def run(self, entry_point: str = "main", **parameters: str) -> subprocess.CompletedProcess[str]:
-        return self.mlflow(*_run_arguments(entry_point, parameters))
+        return self.mlflow(*run_arguments(entry_point, parameters))
 
     def start(self, entry_point: str = "main", **parameters: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [MLFLOW, *_run_arguments(entry_point, parameters)],
+            [MLFLOW, *run_arguments(entry_point, parameters)],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,

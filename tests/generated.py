@@ -37,19 +37,30 @@ def readme() -> str:
 def result() -> str:
     """Return what the recorded run came to (`python -m benchmarks.record_result`)."""
     found = json.loads((PROJECT / "docs" / "result.json").read_text())
-    names = ("ks", "roc_auc", "average_precision", "log_loss")
-    lines = [f"| | engine | algorithm | {' | '.join(names)} |", "|--|--|--|--|--|--|--|"]
+    names = ("roc_auc", "average_precision", "log_loss")
+    lines = [
+        f"| | engine | algorithm | ks | 95 % interval | {' | '.join(names)} | |",
+        "|--|--|--|--|--|--|--|--|--|",
+    ]
     for place, row in enumerate(found["leaderboard"][:8], start=1):
+        interval = f"{row['val_ks_low']:.3f} to {row['val_ks_high']:.3f}"
         values = " | ".join(f"{row[f'val_{name}']:.4f}" for name in names)
-        lines.append(f"| {place} | {row['engine']} | {row['algorithm']} | {values} |")
+        lines.append(
+            f"| {place} | {row['engine']} | {row['algorithm']} | {row['val_ks']:.4f} | {interval} "
+            f"| {values} | {row['standing']} |"
+        )
     test = found["test"]
+
+    def with_interval(name: str) -> str:
+        return f"**{test[name]:.3f}** ({test[f'{name}_low']:.3f} to {test[f'{name}_high']:.3f})"
+
     lines += [
         "",
         f"The best 8 of {len(found['leaderboard'])} candidates on the validation rows, after "
         f"{found['minutes']:.0f} minutes on {found['cores']} cores. The champion, fitted again, on "
-        f"the untouched test rows: KS **{test['ks']:.3f}**, ROC AUC **{test['roc_auc']:.3f}**, "
-        f"average precision {test['average_precision']:.3f}, recall at 1 % false positives "
-        f"{test['recall_at_1pct_fpr']:.2f}. At its threshold it finds "
+        f"the untouched test rows: KS {with_interval('ks')}, ROC AUC {with_interval('roc_auc')}, "
+        f"average precision {with_interval('average_precision')}, recall at 1 % false positives "
+        f"{with_interval('recall_at_1pct_fpr')}. At its threshold it finds "
         f"{test['recall_at_threshold']:.0%} of the frauds with {test['fpr_at_threshold']:.1%} "
         "false positives.",
         "",

@@ -1,10 +1,15 @@
 """What a run makes of an engine that fails, of a kill at any moment, and of a full disk."""
 
+import os
+import shlex
+import subprocess
+import sys
 import time
 
 import psutil
+import pytest
 
-from tests.conftest import Workspace, named, stands, wait_for
+from tests.conftest import MLFLOW, Workspace, named, run_arguments, stands, wait_for
 
 STEPS = ("load_data", "train_h2o", "train_pycaret", "train_spark", "select_champion")
 
@@ -60,3 +65,40 @@ def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, t
     expected = metrics_of(workspace, main_run.info.run_id)
     found = {run.info.run_name: run.data.metrics for run in finished}
     assert found == expected | {"main": main_run.data.metrics}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_is_said_in_one_line_and_registers_nothing(workspace, steps, tmp_path):
+    """A small disk with a copy of the workspace takes its place, for these processes alone."""
+    select = run_arguments(
+        "select_champion",
+        {
+            "data_run_id": steps["load_data"].info.run_id,
+            "training_run_ids": steps["train_pycaret"].info.run_id,
+            "model_name": "too-large",
+            "refit": "false",
+        },
+    )
+    registered = "select count(*) from model_versions where name = 'too-large'"
+    count = f"import sqlite3; print(*sqlite3.connect('mlflow.db').execute(\"{registered}\"))"
+    script = f"""
+        set -e
+        size=$(du -sk --apparent-size {workspace.folder} | cut -f1)
+        mount -t tmpfs -o size=$((size * 5 / 4 + 20000))k tmpfs {tmp_path}
+        cp -a {workspace.folder}/. {tmp_path}
+        free=$(df -k --output=avail {tmp_path} | tail -1)
+        head -c $((free - 600))K /dev/zero > {tmp_path}/filler
+        mount --bind {tmp_path} {workspace.folder}
+        cd {workspace.folder}
+        {shlex.join([MLFLOW, *select])} && exit 9
+        {sys.executable} -c {shlex.quote(count)}
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", script],
+        env=workspace.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ml-pipes: select_champion: the disk is full: free some space" in done.stderr
+    assert done.stdout.split() == ["(0,)"]
