@@ -85,9 +85,10 @@ NOT_CONFIGURATION = {
 def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of: str) -> None:
     """Search with H2O AutoML, or fit one of its models again on more rows."""
     h2o.no_progress()  # ours is readable in a file, too
+    configuration = read_configuration(refit_of) if refit_of else None
     with open_splits(data_run_id) as splits, h2o_server(h2o_url):
-        if refit_of:
-            record_refit(ENGINE, refit(splits, read_configuration(refit_of)), splits, refit_of)
+        if configuration is not None:
+            record_refit(ENGINE, refit(splits, configuration), splits, refit_of)
         else:
             for fitted in search(splits, profile, seed):
                 record_candidate(ENGINE, fitted, splits)
@@ -226,7 +227,7 @@ def h2o_server(url: str) -> Iterator[None]:
         with _cluster(url) if url else _own_server():
             yield
     except H2OError as error:
-        raise EngineError(f"H2O failed: {str(error).strip().splitlines()[0]}") from error
+        raise EngineError(f"H2O failed: {_first_line(error)}") from error
 
 
 @contextmanager
@@ -234,7 +235,7 @@ def _cluster(url: str) -> Iterator[None]:
     try:
         h2o.connect(url=url, verbose=False)
     except (H2OError, OSError) as error:
-        raise EngineError(f"h2o_url: no H2O answers at {url}: {error}") from error
+        raise EngineError(f"h2o_url: no H2O answers at {url}: {_first_line(error)}") from error
     try:
         yield
     finally:
@@ -290,6 +291,10 @@ def _connect(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
             time.sleep(0.2)
         else:
             return
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _last_words(output: Path) -> str:

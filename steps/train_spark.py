@@ -5,9 +5,10 @@ mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7
 """
 
 import logging
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -54,6 +55,7 @@ from steps.pipeline.trees import Tree, ensemble_graph
 log = logging.getLogger("ml-pipes")
 
 ENGINE = "spark"
+CONNECT_SECONDS = 10
 # The number of partitions follows from the data, never from the machine: another number gives
 # other trees. Two is the most whose sums do not depend on which partition is ready first.
 ROWS_PER_PARTITION = 500_000
@@ -66,16 +68,16 @@ def train_spark(
     data_run_id: str, profile: str, seed: int, spark_master: str, refit_of: str
 ) -> None:
     """Fit the classifiers of Spark ML, or one of them again on more rows."""
+    configuration = read_configuration(refit_of) if refit_of else None
     with open_splits(data_run_id) as splits:
         partitions = max(FEWEST_PARTITIONS, ceil(len(splits.training.frame) / ROWS_PER_PARTITION))
         with spark_session(spark_master, partitions) as spark:
-            if refit_of:
-                configuration = read_configuration(refit_of)
+            if configuration is not None:
                 rows = splits.training_and_validation()
                 record_refit(ENGINE, fit(spark, configuration, rows, splits), splits, refit_of)
                 return
-            for configuration in configurations(splits, profile, seed):
-                fitted = fit(spark, configuration, splits.training, splits)
+            for offered in configurations(splits, profile, seed):
+                fitted = fit(spark, offered, splits.training, splits)
                 record_candidate(ENGINE, fitted, splits)
 
 
@@ -232,6 +234,7 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
     Raises:
         EngineError: there is no Spark at `master`, or it ends or fails.
     """
+    _look_for_master(master)
     use_java()
     with tempfile.TemporaryDirectory(prefix="ml-pipes-spark-") as folder:
         builder = (
@@ -274,6 +277,19 @@ def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
                 gateway.shutdown()
                 gateway.proc.stdin.close()  # the Java process ends with its standard input
                 gateway.proc.wait(timeout=30)
+
+
+def _look_for_master(master: str) -> None:
+    """Look whether a standalone master answers: Spark itself would try for a minute."""
+    if not master.startswith("spark://"):
+        return
+    # Several masters stand by for each other: spark://one:7077,two:7077
+    for place in master.removeprefix("spark://").split(","):
+        host, _, port = place.rpartition(":")
+        with suppress(OSError, ValueError):
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            return
+    raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")
 
 
 def _forget_session() -> None:

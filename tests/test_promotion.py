@@ -215,9 +215,11 @@ def test_what_a_killed_selection_left_is_cleared_away(workspace, steps):
 
 
 def test_candidates_of_other_splits_are_refused(workspace, steps):
+    assert workspace.run("load_data", data="sample", split="stratified").returncode == 0
+    (other, *_) = workspace.runs("attributes.run_name = 'load_data'")
     done = workspace.run(
         "select_champion",
-        data_run_id=steps["train_h2o"].info.run_id,
+        data_run_id=other.info.run_id,
         training_run_ids=steps["train_pycaret"].info.run_id,
         model_name="mixed",
     )

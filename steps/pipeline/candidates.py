@@ -127,9 +127,18 @@ def read_configuration(run_id: str) -> Configuration:
 
 
 def candidates_of(step_run_id: str) -> list[Run]:
-    """Return the finished candidate runs below a training step's run, in order of recording."""
+    """Return the finished candidate runs below a training step's run, in order of recording.
+
+    Raises:
+        ParameterError: there is no such run.
+    """
     client = mlflow.MlflowClient()
-    experiment = client.get_run(step_run_id).info.experiment_id
+    try:
+        experiment = client.get_run(step_run_id).info.experiment_id
+    except MlflowException:
+        raise ParameterError(
+            f"training_run_ids: there is no run {step_run_id}: pass finished training steps'"
+        ) from None
     runs = client.search_runs(
         [experiment],
         f"tags.`mlflow.parentRunId` = '{step_run_id}' and tags.proven != ''",

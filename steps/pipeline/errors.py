@@ -6,6 +6,7 @@ PipelineError
  ├─ DataError         the data do not fit; names file, column and rule
  ├─ EngineError       an engine cannot start or gave no model
  ├─ ExportError       a model cannot be turned into a portable scorer
+ ├─ TrackingError     the tracking server cannot be reached
  ├─ RegistryError     the registry cannot be read, or changed meanwhile
  ├─ StepError         a step of the workflow failed
  └─ EngineFailedError the workflow ended without some of its engines
@@ -38,6 +39,10 @@ class EngineError(PipelineError):
 
 class ExportError(PipelineError):
     """A model cannot be turned into a portable scorer."""
+
+
+class TrackingError(PipelineError):
+    """The tracking server cannot be reached."""
 
 
 class RegistryError(PipelineError):

@@ -10,6 +10,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENGINE_PREFIX = "train_"
+LONGEST_MODEL_NAME = 255  # as the prediction log keeps it
 
 
 @cache
@@ -58,6 +59,8 @@ class ModelName(click.ParamType[str]):
         """Return `value`."""
         if not str(value).strip() or set(str(value)) & set("/:\\"):
             self.fail(f"{value!r} must not be empty or hold a slash or colon", param, ctx)
+        if len(str(value)) > LONGEST_MODEL_NAME:
+            self.fail(f"must have at most {LONGEST_MODEL_NAME} characters", param, ctx)
         return str(value)
 
 

@@ -78,8 +78,10 @@ def read_table(uri: str) -> pa.Table:
                 return pa.parquet.read_table(file)
             file.seek(0)
             return pa.csv.read_csv(file)
-    except FileNotFoundError:
-        raise SourceError(f"{uri}: no such file") from None
+    except FileNotFoundError as error:
+        if error.__cause__ is None:
+            raise SourceError(f"{uri}: no such file") from None
+        raise SourceError(f"{uri}: cannot be read: {_first_line(error.__cause__)}") from error
     except pa.ArrowInvalid as error:
         raise SourceError(f"{uri}: neither CSV nor Parquet: {_first_line(error)}") from error
     except (OSError, ValueError, ImportError) as error:
@@ -181,7 +183,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ml-pipes"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -6,12 +6,14 @@ import inspect
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import mlflow
@@ -20,13 +22,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from serving.errors import ServingError
-from steps.pipeline.errors import ParameterError, PipelineError
+from steps.pipeline.errors import ParameterError, PipelineError, TrackingError
 from steps.pipeline.killed import mark_killed_later
 from steps.pipeline.parameters import PARAMETERS
 from steps.pipeline.progress import seconds_as_metrics
 
 log = logging.getLogger("ml-pipes")
 
+CONNECT_SECONDS = 10
 # As Java, SQLite and PostgreSQL say it.
 DISK_FULL = ("No space left on device", "database or disk is full", "could not extend file")
 
@@ -52,6 +55,11 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         launched = "MLFLOW_RUN_ID" in os.environ
         if launched:  # MLflow started this step, and shall outlive it
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        try:
+            check_tracking_server()
+        except TrackingError as error:
+            print(f"ml-pipes: {title}: {error}", file=sys.stderr)
+            sys.exit(error.exit_status)
         run = mlflow.start_run(run_name=title)
         status = RunStatus.FAILED
         try:
@@ -98,6 +106,25 @@ def parse(names: list[str], arguments: list[str], title: str, help_: str | None)
     except click.UsageError as error:
         raise ParameterError(" ".join(error.format_message().split())) from None
     return context.params
+
+
+def check_tracking_server() -> None:
+    """Look whether the tracking server answers: MLflow itself would try for minutes.
+
+    Raises:
+        TrackingError: it does not.
+    """
+    uri = mlflow.get_tracking_uri()
+    address = urlsplit(uri)
+    try:
+        if address.scheme in ("http", "https"):
+            port = address.port or {"http": 80, "https": 443}[address.scheme]
+            socket.create_connection((address.hostname or "", port), CONNECT_SECONDS).close()
+        mlflow.MlflowClient()
+    except (OSError, ValueError, MlflowException) as error:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: no tracking server at {uri}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _in_words(error: BaseException) -> str | None:

@@ -102,6 +102,13 @@ def _checked(table: arrow.Table, source: str, target: str, time_column: str) -> 
     names = [name for name in table.column_names if not name.startswith("__index_level_")]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{source}: column {twice[0]}: the name must be there only once")
+    if len(names) == 1 and ";" in names[0]:
+        raise DataError(f"{source}: the columns must be separated by commas, not semicolons")
+    if target == time_column:
+        raise DataError(
+            f"{source}: column {target}: time_column must be another column than target; pass "
+            "-P time_column=NAME, or an empty one"
+        )
     if target not in names:
         raise DataError(
             f"{source}: column {target}: the target must be there; pass -P target=NAME "
