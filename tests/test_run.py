@@ -67,7 +67,9 @@ def test_every_candidate_is_judged_and_recorded_alike(workspace, candidates):
     for engine, runs in candidates.items():
         for run in runs:
             assert run.data.tags["engine"] == engine
-            assert set(METRICS) <= set(run.data.metrics)
+            metrics = run.data.metrics
+            for name in METRICS:
+                assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
             contexts = {
                 i.tags[0].value: (i.dataset.digest, i.dataset.name)
                 for i in run.inputs.dataset_inputs
@@ -177,6 +179,26 @@ def test_nothing_in_the_registered_artifact_is_a_pickle(tracking):
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
     requirements = (Path(folder) / "requirements.txt").read_text()
     assert not re.search(r"^(h2o|pycaret|pyspark|scikit-learn)\b", requirements, re.MULTILINE)
+
+
+def test_pictures_are_where_people_look(workspace, main_run, steps):
+    def pictures(run, folder="plots"):
+        files = workspace.client.list_artifacts(run.info.run_id, folder)
+        return {file.path.removeprefix("plots/") for file in files}
+
+    selection = steps["select_champion"]
+    assert pictures(steps["load_data"]) == {"classes.png", "drift.png", "distributions.png"}
+    assert {"leaderboard.png", "ks_curves.png"} <= pictures(selection)
+    assert {"leaderboard.png", "ks_curves.png"} <= pictures(main_run)
+    assert "test/calibration.png" in pictures(selection, "plots/test")
+
+
+def test_the_model_card_holds_its_pictures(tracking, steps):
+    page = mlflow.artifacts.load_text(
+        f"runs:/{steps['select_champion'].info.run_id}/model_card.html"
+    )
+    assert page.count("data:image/png;base64,") == 6
+    assert "<td>ks</td>" in page
 
 
 def test_the_leaderboard_is_ordered_and_whole(tracking, steps, candidates):

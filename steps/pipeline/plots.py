@@ -23,7 +23,7 @@ LOWEST = 1e-7
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Draw with matplotlib's defaults: an engine's import may have changed fonts and colours."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -32,12 +32,12 @@ def _own_style() -> Iterator[None]:
 
 def log_figures(figures: dict[str, Figure], folder: str) -> None:
     """Log `figures`, by file name, to the active run. Fonts are looked up only here."""
-    with _own_style():
+    with own_style():
         for name, figure in figures.items():
             mlflow.log_figure(figure, f"{folder}/{name}")
 
 
-@_own_style()
+@own_style()
 def curves(y: Labels, scores: Floats, title: str) -> dict[str, Figure]:
     """Return the ROC, PR, KS and calibration plots of `scores`, by file name."""
     drawings = {"roc": _roc, "pr": _pr, "ks": _ks, "calibration": _calibration}
@@ -106,7 +106,7 @@ def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
     return points["y"].to_numpy(), points["score"].to_numpy()
 
 
-@_own_style()
+@own_style()
 def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
     """Return the candidates of `board`, best on top, with their 95 % intervals of `metric`.
 
@@ -145,7 +145,7 @@ def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-@_own_style()
+@own_style()
 def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
     """Return how far the rates of the two classes are apart for each model, by name.
 
@@ -193,7 +193,7 @@ def _few(places: Floats) -> npt.NDArray[np.intp]:
     return np.unique(np.searchsorted(places, wanted).clip(max=len(places) - 1))
 
 
-@_own_style()
+@own_style()
 def as_png(figure: Figure) -> bytes:
     """Return `figure` as a PNG file."""
     file = BytesIO()
