@@ -48,7 +48,7 @@ def select_champion(
 ) -> None:
     """Choose, refit, test, and promote."""
     with open_splits(data_run_id) as splits:
-        board = leaderboard(training_run_ids, data_run_id, metric)
+        board = leaderboard(training_run_ids, splits.description.digests, metric)
         scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
         board = compare_with_leader(board, metric, splits.validation.y, scores)
         figures = comparison_figures(board, metric, splits, scores)

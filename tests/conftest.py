@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,16 +79,18 @@ class Workspace:
     def run(self, entry_point: str = "main", **parameters: str) -> subprocess.CompletedProcess[str]:
         return self.mlflow(*run_arguments(entry_point, parameters))
 
-    def start(self, entry_point: str = "main", **parameters: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [MLFLOW, *run_arguments(entry_point, parameters)],
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, entry_point: str = "main", **parameters: str) -> "Running":
+        file, output = tempfile.mkstemp(".log", entry_point, self.folder)
+        with os.fdopen(file, "wb") as stream:
+            process = subprocess.Popen(
+                [MLFLOW, *run_arguments(entry_point, parameters)],
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        return Running(psutil.Process(process.pid), process, Path(output))
 
     @property
     def client(self) -> MlflowClient:
@@ -210,6 +213,22 @@ def _wait_until_up(server: Server, seconds: float = 300) -> None:
         except requests.ConnectionError:
             time.sleep(0.2)
     raise AssertionError(f"the server did not start:\n{server.output.read_text()}")
+
+
+@dataclass(frozen=True)
+class Running:
+    """An entry point that runs beside the test; its output goes to a file."""
+
+    outer: psutil.Process
+    popen: subprocess.Popen[bytes]
+    file: Path
+
+    @property
+    def output(self) -> str:
+        return self.file.read_text(errors="replace")
+
+    def wait(self, seconds: float = 120) -> int:
+        return self.popen.wait(seconds)
 
 
 def stands(output: str) -> set[str]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from tests.conftest import MLFLOW, Workspace, named, run_arguments, stands, wait_for
@@ -48,13 +47,12 @@ def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, t
     """Done in another place, it also shows that a run repeats to the last digit."""
     other = Workspace(tmp_path)
     for place, step in enumerate(STEPS):
-        process = other.start(data="sample", profile="quick")
-        outer = psutil.Process(process.pid)
-        started = wait_for(lambda: named(outer, f"-m steps.{step}"), 200)  # noqa: B023
+        running = other.start(data="sample", profile="quick")
+        started = wait_for(lambda: named(running.outer, f"-m steps.{step}"), 300)  # noqa: B023
         time.sleep(4)
-        named(outer, "-m steps.main")[0].kill()
-        output = process.communicate(timeout=60)[1]
-        assert stands(output) == set(STEPS[:place])
+        named(running.outer, "-m steps.main")[0].kill()
+        running.wait()
+        assert stands(running.output) == set(STEPS[: max(place - 1, 0)])
         wait_for(lambda: not any(one.is_running() for one in started), 30)  # noqa: B023
     done = other.run(data="sample", profile="quick")
     assert done.returncode == 0, done.stderr

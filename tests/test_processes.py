@@ -7,26 +7,26 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.conftest import family, named, wait_for
+from tests.conftest import Running, family, named, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.fixture
 def start(workspace, steps):
-    """Start a training step on the sample; return its process."""
+    """Start a training step on the sample."""
     started = []
 
-    def start(engine: str) -> psutil.Process:
+    def start(engine: str) -> Running:
         data_run_id = steps["load_data"].info.run_id
-        process = workspace.start(f"train_{engine}", data_run_id=data_run_id, profile="quick")
-        started.append(process)
-        return psutil.Process(process.pid)
+        running = workspace.start(f"train_{engine}", data_run_id=data_run_id, profile="quick")
+        started.append(running)
+        return running
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    for running in started:
+        running.popen.kill()
+        running.wait()
 
 
 def java_of(process: psutil.Process) -> list[psutil.Process]:
@@ -37,9 +37,9 @@ def java_of(process: psutil.Process) -> list[psutil.Process]:
 def test_nothing_listens_beyond_loopback_and_no_java_is_left(start, engine):
     step = start(engine)
     addresses, java = set(), set()
-    while step.is_running() and step.status() != psutil.STATUS_ZOMBIE:
-        java |= set(java_of(step))
-        pids = {member.pid for member in family(step)}
+    while step.popen.poll() is None:
+        java |= set(java_of(step.outer))
+        pids = {member.pid for member in family(step.outer)}
         addresses |= {
             connection.laddr.ip
             for connection in psutil.net_connections("inet")
@@ -57,30 +57,33 @@ def test_nothing_listens_beyond_loopback_and_no_java_is_left(start, engine):
 @pytest.mark.parametrize("engine", ["h2o", "spark"])
 def test_java_ends_with_its_step_however_that_ends(start, engine, how):
     step = start(engine)
-    java = wait_for(lambda: java_of(step), 60)
+    java = wait_for(lambda: java_of(step.outer), 60)
     time.sleep(1)
-    python = named(step, f"-m steps.train_{engine}")[0]
+    python = named(step.outer, f"-m steps.train_{engine}")[0]
     python.send_signal(how)
     wait_for(lambda: not any(process.is_running() for process in java), 20)
 
 
 def test_nothing_is_left_when_mlflow_itself_is_killed(start):
     step = start("h2o")
-    java = wait_for(lambda: java_of(step), 60)
-    everyone = family(step)[1:]
-    step.kill()
+    java = wait_for(lambda: java_of(step.outer), 60)
+    everyone = family(step.outer)[1:]
+    step.popen.kill()
     wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
 
 
-@pytest.mark.parametrize("engine", ["h2o", "spark"])
+AT_WORK = {"h2o": "H2O AutoML trains", "spark": "Spark fits"}
+
+
+@pytest.mark.parametrize("engine", AT_WORK)
 def test_an_engine_that_dies_is_said_to_have_died(workspace, start, engine):
     step = start(engine)
-    java = wait_for(lambda: java_of(step), 60)
-    time.sleep({"h2o": 6, "spark": 14}[engine])  # it is at work
-    for process in java:
+    wait_for(lambda: AT_WORK[engine] in step.output, 60)
+    time.sleep(2)
+    for process in java_of(step.outer):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    assert step.wait(60) != 0
+    assert step.wait() != 0
     (run, *_) = workspace.runs(f"attributes.run_name = 'train_{engine}'")
     assert run.info.status == "FAILED"
     assert "ended while it worked" in run.data.tags["error"]
@@ -100,12 +103,11 @@ def press_ctrl_c(outer: psutil.Process) -> None:
 def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, steps, stop):
     """MLflow's launcher marks the run as failed first; see `steps.pipeline.killed`."""
     before = {run.info.run_id for run in workspace.runs()}
-    process = workspace.start(data="sample", engines="h2o", profile="quick", seed="7")
-    outer = psutil.Process(process.pid)
-    java = wait_for(lambda: java_of(outer), 120)
-    everyone = family(outer)
-    stop(outer)
-    process.communicate(timeout=60)
+    running = workspace.start(data="sample", engines="h2o", profile="quick", seed="7")
+    java = wait_for(lambda: java_of(running.outer), 120)
+    everyone = family(running.outer)
+    stop(running.outer)
+    running.wait()
     wait_for(lambda: not any(member.is_running() for member in [*everyone, *java]), 30)
 
     def statuses() -> dict[str, str]:

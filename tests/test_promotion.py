@@ -194,8 +194,8 @@ def test_two_selections_at_once_make_one_champion(workspace, steps):
         )
         for _ in range(2)
     ]
-    outputs = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.wait() for process in processes] == [0, 0]
+    outputs = [process.output for process in processes]
     assert sum("it is the first champion of this name" in output for output in outputs) == 1
     (version,) = workspace.client.search_model_versions("name = 'at-once'")
     assert version.current_stage == "Production"
@@ -224,7 +224,7 @@ def test_candidates_of_other_splits_are_refused(workspace, steps):
         model_name="mixed",
     )
     assert done.returncode != 0
-    assert "its test rows are others" in done.stderr
+    assert "read other splits" in done.stderr
     assert not workspace.client.search_registered_models("name = 'mixed'")
 
 

@@ -2,8 +2,7 @@
 
 It must agree in all that a step follows from: its code (the modules that it imports from this
 project), its entry point, the lock of all libraries, its parameters, and its inputs. Inputs are
-runs, named by parameters and never changed once they are finished, and the table of `load_data`,
-known by its content.
+the table of `load_data`, known by its content, and runs, known by the same key as here.
 """
 
 import ast
@@ -15,6 +14,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from steps.pipeline.parameters import PROJECT, entry_points
 from steps.pipeline.sources import content_digest
@@ -25,6 +25,8 @@ PACKAGES = ("steps", "serving")
 SHIPS_SERVING = "select_champion"
 # They change how a step comes to its result, not the result.
 WITHOUT_EFFECT = ("cache",)
+# They name runs, by comma.
+RUNS = ("data_run_id", "training_run_ids", "refit_of")
 
 
 def cache_key(entry_point: str, parameters: dict[str, Any]) -> str | None:
@@ -36,7 +38,11 @@ def cache_key(entry_point: str, parameters: dict[str, Any]) -> str | None:
     """
     content: dict[str, Any] = {
         "entry_point": entry_points()[entry_point],
-        "parameters": {n: str(v) for n, v in parameters.items() if n not in WITHOUT_EFFECT},
+        "parameters": {
+            name: _identity(str(value)) if name in RUNS else str(value)
+            for name, value in parameters.items()
+            if name not in WITHOUT_EFFECT
+        },
         "code": {str(file.relative_to(PROJECT)): _digest(file) for file in code_of(entry_point)},
         "lock": _digest(PROJECT / "requirements.txt"),
     }
@@ -81,6 +87,22 @@ def code_of(entry_point: str) -> list[Path]:
     return list(found)
 
 
+def _identity(run_ids: str) -> list[str]:
+    """Return what stands for the content of runs: two with one key came out the same."""
+    client = mlflow.MlflowClient()
+    identities = []
+    for run_id in filter(None, run_ids.split(",")):
+        try:
+            tags, name = client.get_run(run_id).data.tags, ""
+            if KEY not in tags and MLFLOW_PARENT_RUN_ID in tags:  # a candidate of a step
+                name = tags.get("algorithm", "")
+                tags = client.get_run(tags[MLFLOW_PARENT_RUN_ID]).data.tags
+        except MlflowException:  # the step itself will say what is wrong
+            tags, name = {}, ""
+        identities.append(f"{tags[KEY]} {name}" if KEY in tags else run_id)
+    return identities
+
+
 def _files(module: str) -> list[Path]:
     """Return the files that `module`, or the attribute of a module, is read from."""
     path = PROJECT.joinpath(*module.split("."))
@@ -105,12 +127,14 @@ def _digest(file: Path) -> str:
 
 
 def _is_whole(run: Run) -> bool:
-    """Tell whether the artifacts of a run and of those below it are still there."""
+    """Tell whether the artifacts of a run, or of all those below it, are still there."""
     client = mlflow.MlflowClient()
     below = client.search_runs(
         [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     )
+    if below:
+        return all(_is_whole(one) for one in below)
     try:
-        return all(client.list_artifacts(one.info.run_id) for one in [*below] or [run])
+        return bool(client.list_artifacts(run.info.run_id))
     except (MlflowException, OSError):
         return False

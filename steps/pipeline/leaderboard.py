@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+from mlflow.entities import Run
 
 from steps.pipeline.candidates import candidates_of
 from steps.pipeline.errors import EngineError, ParameterError
@@ -12,7 +13,7 @@ from steps.pipeline.intervals import Estimate, difference
 METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "val_brier")
 
 
-def leaderboard(training_run_ids: list[str], data_run_id: str, metric: str) -> pd.DataFrame:
+def leaderboard(training_run_ids: list[str], digests: dict[str, str], metric: str) -> pd.DataFrame:
     """Return a row for each candidate, ordered by `metric` on the validation split.
 
     Columns: engine, algorithm, the validation metrics and the ends of their intervals,
@@ -20,17 +21,18 @@ def leaderboard(training_run_ids: list[str], data_run_id: str, metric: str) -> p
     `run_id`, `training_run_id`.
 
     Raises:
-        ParameterError: a candidate was fitted on other splits than those of `data_run_id`.
+        ParameterError: a candidate was fitted or compared on other splits than those with
+            `digests`.
         EngineError: the training runs left no candidate.
     """
     rows: list[dict[str, Any]] = []
     for training_run_id in training_run_ids:
         for run in candidates_of(training_run_id):
             tags = run.data.tags
-            if tags["data_run_id"] != data_run_id:
+            if any(digests[name] != digest for name, digest in _inputs(run).items()):
                 raise ParameterError(
-                    f"training_run_ids: {training_run_id} read the splits of run "
-                    f"{tags['data_run_id']}, not of {data_run_id}: its test rows are others"
+                    f"training_run_ids: {training_run_id} read other splits, those of run "
+                    f"{tags['data_run_id']}: pass that as data_run_id, or train again"
                 )
             rows.append(
                 {
@@ -69,6 +71,12 @@ def best(board: pd.DataFrame) -> "pd.Series[Any]":
             "says why"
         )
     return eligible.iloc[0]
+
+
+def _inputs(run: Run) -> dict[str, str]:
+    """Return the digests of the splits that a run read, by their names."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return {one.dataset.name: one.dataset.digest for one in inputs}
 
 
 def compare_with_leader(
