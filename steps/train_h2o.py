@@ -85,7 +85,7 @@ NOT_CONFIGURATION = {
 def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of: str) -> None:
     """Search with H2O AutoML, or fit one of its models again on more rows."""
     h2o.no_progress()  # ours is readable in a file, too
-    configuration = read_configuration(refit_of) if refit_of else None
+    configuration = read_configuration(refit_of, ENGINE) if refit_of else None
     with open_splits(data_run_id) as splits, h2o_server(h2o_url):
         if configuration is not None:
             record_refit(ENGINE, refit(splits, configuration), splits, refit_of)

@@ -57,9 +57,10 @@ CANDIDATES = 5
 @step
 def train_pycaret(data_run_id: str, profile: str, seed: int, refit_of: str) -> None:
     """Compare classifiers with PyCaret, or fit one of them again on more rows."""
+    configuration = read_configuration(refit_of, ENGINE) if refit_of else None
     with open_splits(data_run_id) as splits:
-        if refit_of:
-            record_refit(ENGINE, refit(splits, read_configuration(refit_of)), splits, refit_of)
+        if configuration is not None:
+            record_refit(ENGINE, refit(splits, configuration), splits, refit_of)
         else:
             for fitted in compare(splits, profile, seed):
                 record_candidate(ENGINE, fitted, splits)

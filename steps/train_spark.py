@@ -68,7 +68,7 @@ def train_spark(
     data_run_id: str, profile: str, seed: int, spark_master: str, refit_of: str
 ) -> None:
     """Fit the classifiers of Spark ML, or one of them again on more rows."""
-    configuration = read_configuration(refit_of) if refit_of else None
+    configuration = read_configuration(refit_of, ENGINE) if refit_of else None
     with open_splits(data_run_id) as splits:
         partitions = max(FEWEST_PARTITIONS, ceil(len(splits.training.frame) / ROWS_PER_PARTITION))
         with spark_session(spark_master, partitions) as spark:
@@ -286,7 +286,7 @@ def _look_for_master(master: str) -> None:
     # Several masters stand by for each other: spark://one:7077,two:7077
     for place in master.removeprefix("spark://").split(","):
         host, _, port = place.rpartition(":")
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, OverflowError):
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             return
     raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")

@@ -26,6 +26,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "text.json": lambda file: file.write_text('{"V1": [1, 2],\n "Class": [0, 1, 5]}\n'),
     "utf16.csv": lambda file: SAMPLE.head(50).to_csv(file, index=False, encoding="utf-16"),
     "semicolons.csv": lambda file: SAMPLE.head(50).to_csv(file, index=False, sep=";"),
+    "latin1.csv": lambda file: file.write_text("größe,Class\n1,0\n2,1\n", encoding="latin-1"),
     "ragged.csv": lambda file: file.write_text("V1,Class\n1,0\n2,0,5\n3,1\n"),
     "cut.parquet": lambda file: file.write_bytes(
         (PROJECT / "data" / "creditcard_sample.parquet").read_bytes()[:90_000]
@@ -94,6 +95,7 @@ CASES = {
     "JSON": Bad("text.json: ", data="{folder}/text.json"),
     "UTF-16": Bad("utf16.csv: ", data="{folder}/utf16.csv"),
     "semicolons": Bad("separated by commas", data="{folder}/semicolons.csv"),
+    "Latin-1": Bad("latin1.csv: cannot be read", data="{folder}/latin1.csv"),
     "ragged": Bad("ragged.csv: neither CSV nor Parquet", data="{folder}/ragged.csv"),
     "cut Parquet": Bad("cut.parquet: neither CSV nor Parquet", data="{folder}/cut.parquet"),
     "no Parquet": Bad("no_magic.parquet: ", data="{folder}/no_magic.parquet"),
@@ -176,6 +178,10 @@ CASES = {
                             refit_of="123"),
     "dead Spark": Bad("spark_master: no Spark answers at spark://127.0.0.1:9", "train_spark",
                       spark_master="spark://127.0.0.1:9"),
+    "refit of another engine's": Bad("is not a candidate of spark", "train_spark", 2,
+                                     refit_of="{data_run}"),
+    "Spark with a wild port": Bad("no Spark answers", "train_spark",
+                                  spark_master="spark://127.0.0.1:99999"),
     "Spark without port": Bad("spark_master: ", "train_spark", spark_master="spark://nowhere"),
 }  # fmt: skip
 
@@ -256,6 +262,8 @@ def test_one_line_says_what_is_wrong_and_nothing_is_registered(
     parameters = {"data_run_id": data_run, "training_run_ids": data_run} | parameters
     assert in_process.run(case.step, **parameters) == case.status
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "ml-pipes: " in line]
+    assert line.isprintable()
+    assert len(line) < 1200
     assert line.startswith(f"ml-pipes: {case.step}: ")
     assert case.says in line
     run = in_process.client.search_runs(["0"])[0]
@@ -278,6 +286,14 @@ def test_a_damaged_download_is_not_taken(in_process, tmp_path, monkeypatch, capl
         .data.tags["error"]
         .startswith("the credit card data could not be fetched")
     )
+
+
+@pytest.mark.quick
+def test_a_cache_that_is_a_file_is_one_line(in_process, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MLPIPES_CACHE", str(tmp_path / "file"))
+    assert in_process.run("load_data", data="creditcard") == 1
+    assert "MLPIPES_CACHE: " in capfd.readouterr().err
 
 
 def offline(**_):

@@ -111,13 +111,15 @@ def record_refit(engine: str, fitted: Fitted, splits: Splits, refit_of: str) -> 
         log.info("%s %s fitted again; export %s", engine, fitted.algorithm, verdict)
 
 
-def read_configuration(run_id: str) -> Configuration:
-    """Return the configuration of a candidate.
+def read_configuration(run_id: str, engine: str) -> Configuration:
+    """Return the configuration of a candidate of `engine`.
 
     Raises:
-        ParameterError: the run is no candidate, or one that cannot be refitted.
+        ParameterError: the run is no candidate of this engine, or cannot be refitted.
     """
     try:
+        if mlflow.get_run(run_id).data.tags.get("engine") != engine:
+            raise ParameterError(f"refit_of: run {run_id} is not a candidate of {engine}")
         configuration: Configuration = mlflow.artifacts.load_dict(f"runs:/{run_id}/{CONFIGURATION}")
     except (MlflowException, OSError) as error:
         raise ParameterError(

@@ -77,7 +77,9 @@ def read_table(uri: str) -> pa.Table:
                 file.seek(0)
                 return pa.parquet.read_table(file)
             file.seek(0)
-            return pa.csv.read_csv(file)
+            table = pa.csv.read_csv(file)
+            _ = table.column_names  # they are decoded only here
+            return table
     except FileNotFoundError as error:
         if error.__cause__ is None:
             raise SourceError(f"{uri}: no such file") from None
@@ -95,7 +97,12 @@ def cached_creditcard() -> Path:
         SourceError: it could not be fetched from any source.
     """
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"MLPIPES_CACHE: {folder} cannot be a folder for the data: {_first_line(error)}"
+        ) from error
     csv, parquet = folder / "creditcard.csv", folder / "creditcard.parquet"
     for cached, is_whole in ((csv, _is_creditcard_csv), (parquet, _has_creditcard_values)):
         if cached.exists():
@@ -184,7 +191,9 @@ def cache_folder() -> Path:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return what an error says in one short line; a message may quote a file's raw bytes."""
+    text = "".join(c if c.isprintable() else "?" for c in str(error).strip().split("\n")[0])
+    return text[:200] if text not in ("", "None") else type(error).__name__
 
 
 def _last_line(text: str) -> str:
