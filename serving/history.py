@@ -112,15 +112,36 @@ def read_counts(connection: sa.Connection) -> Counts:
     )
 
 
+def feature_names(
+    connection: sa.Connection, since: datetime | None, until: datetime | None
+) -> list[str]:
+    """Return the features of all models that answered in a time window, in their order."""
+    model = (predictions.c.model_name, predictions.c.model_version, predictions.c.run_id)
+    one_each = sa.select(sa.func.min(predictions.c.prediction_id))
+    one_each = _within(one_each, since, until).where(predictions.c.features.is_not(sa.null()))
+    found = connection.execute(
+        sa.select(predictions.c.features)
+        .where(predictions.c.prediction_id.in_(one_each.group_by(*model)))
+        .order_by(predictions.c.created_at)
+    )
+    return list(dict.fromkeys(name for features in found.scalars() for name in features))
+
+
 def stream(
     connection: sa.Connection, since: datetime | None, until: datetime | None, chunk: int
 ) -> Iterator[list[StoredPrediction]]:
     """Yield the predictions made from `since` to before `until`, oldest first, in chunks."""
     query = with_truth().order_by(predictions.c.created_at, predictions.c.prediction_id)
+    found = connection.execution_options(yield_per=chunk).execute(_within(query, since, until))
+    for rows in found.mappings().partitions():
+        yield [StoredPrediction(**row) for row in rows]
+
+
+def _within(
+    query: sa.Select[Any], since: datetime | None, until: datetime | None
+) -> sa.Select[Any]:
     if since is not None:
         query = query.where(predictions.c.created_at >= since)
     if until is not None:
         query = query.where(predictions.c.created_at < until)
-    found = connection.execution_options(yield_per=chunk).execute(query)
-    for rows in found.mappings().partitions():
-        yield [StoredPrediction(**row) for row in rows]
+    return query

@@ -25,9 +25,9 @@ from serving.feedback import FeedbackResult, Label, check_label, store_labels
 from serving.history import Counts, Page, read_counts, read_page
 from serving.prediction import ModelIdentity, Prediction, check_key
 from serving.schema import (
-    DEFAULT_URI,
     READ_ONLY,
     connect,
+    log_uri,
     one_line,
     probe,
     upgrade,
@@ -38,7 +38,7 @@ from serving.store import Request, Store
 
 log = logging.getLogger("ml-pipes")
 
-ROWS_AT_ONCE = 4_096
+ROWS_AT_ONCE = 1_024
 PROBE_EVERY = 1.0
 WATCH_EVERY = 0.25
 
@@ -341,11 +341,6 @@ class PredictionLog:
         while not self._stopping.wait(WATCH_EVERY):
             self._store.cut_if_stuck()
             self._mover.cut_if_stuck()
-
-
-def log_uri(uri: str | None = None) -> str:
-    """Return where predictions go: `uri`, else PREDICTION_LOG_URI, else a file in this folder."""
-    return uri or os.environ.get("PREDICTION_LOG_URI") or DEFAULT_URI
 
 
 def features_are_logged() -> bool:

@@ -4,8 +4,10 @@ A log without a table `schema_version` is of version 1. `upgrade` brings any old
 `SCHEMA_VERSION`, one small function a version, in one transaction.
 """
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.errors import LogUnavailableError
 from serving.prediction import LONGEST_KEY
 
+URI_VARIABLE = "PREDICTION_LOG_URI"
 DEFAULT_URI = "sqlite:///predictions.db"
 READ_ONLY = {"ml_pipes_read_only": True}
 
@@ -60,7 +63,7 @@ predictions = sa.Table(
     sa.Column("source", sa.String(64), nullable=False),
     # Of a request with a key whose features are not logged: what a retry must repeat.
     sa.Column("content_digest", sa.String(64)),
-    sa.Index("ix_predictions_by_time", "created_at", "prediction_id"),
+    sa.Index("ix_predictions_by_time", "created_at"),
 )
 for _name, _columns in {"request": ["request_id"], "entity": ["entity_id", "created_at"]}.items():
     _set = predictions.c[_columns[0]].is_not(None)
@@ -183,6 +186,37 @@ def upgrade(engine: sa.Engine) -> None:
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
 
 
+def open_existing(uri: str) -> sa.Engine:
+    """Open a log that is there, upgraded if it is older; never create one.
+
+    Raises:
+        LogUnavailableError: none is there, it cannot be reached, or it is newer than this code.
+    """
+    engine = connect(uri)
+    shown = without_password(engine.url)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
+        raise LogUnavailableError(f"no prediction log at {shown}: set log_uri or {URI_VARIABLE}")
+    try:
+        with engine.connect().execution_options(**READ_ONLY) as connection:
+            found = _version(connection)
+        if not found:
+            raise LogUnavailableError(
+                f"{shown} holds no prediction log: set log_uri or {URI_VARIABLE}"
+            )
+        upgrade(engine)
+    except SQLAlchemyError as error:
+        raise LogUnavailableError(
+            f"prediction log {shown} cannot be opened: {one_line(error)}"
+        ) from error
+    return engine
+
+
+def log_uri(uri: str | None = None) -> str:
+    """Return where predictions go: `uri`, else PREDICTION_LOG_URI, else a file in this folder."""
+    return uri or os.environ.get(URI_VARIABLE) or DEFAULT_URI
+
+
 def _version(connection: sa.Connection) -> int:
     """Return the version of the log, 0 if there is none."""
     tables = sa.inspect(connection).get_table_names()
@@ -196,9 +230,33 @@ def probe(connection: sa.Connection) -> None:
     connection.execute(schema_version.update().values(version=schema_version.c.version))
 
 
+def compact(engine: sa.Engine) -> None:
+    """Give the space of deleted rows back, so that their bytes are gone from the files.
+
+    Raises:
+        SQLAlchemyError: the log is in use, or the disk is full.
+    """
+    outside = engine.execution_options(isolation_level="AUTOCOMMIT", **READ_ONLY)
+    with outside.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("VACUUM predictions, ground_truth")
+            return
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("VACUUM")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions are ours, see _begin_sqlite
-    for pragma in (f"busy_timeout={LOCKED_FOR_MS}", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (
+        f"busy_timeout={LOCKED_FOR_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        # Room for the pages of a large group, and fewer of them copied twice.
+        "cache_size=-32768",
+        "wal_autocheckpoint=4000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

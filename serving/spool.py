@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import LogUnavailableError
-from serving.schema import READ_ONLY, connect, one_line, predictions, probe, upgrade
+from serving.schema import READ_ONLY, compact, connect, one_line, predictions, probe, upgrade
 from serving.store import COLUMNS, Request, Store, insert
 
 DEFAULT_FOLDER = "prediction-spool"
@@ -108,10 +109,43 @@ class Spool:
             connection.execute(predictions.delete().where(predictions.c.prediction_id.in_(ids)))
         return len(rows)
 
+    def compact(self) -> None:
+        """Remove what is left in the file of rows that were moved.
+
+        Raises:
+            SQLAlchemyError: the spool is in use.
+        """
+        compact(self._engine)
+
     def close(self) -> None:
         """Close all connections."""
         self._store.close()
         self._engine.dispose()
+
+
+@contextmanager
+def emptied_spool(log: sa.Engine) -> Iterator[Spool | None]:
+    """Move what waits for `log` on this machine into it; None if it has no spool here.
+
+    Raises:
+        LogUnavailableError: it cannot be moved.
+    """
+    file = spool_file(log.url)
+    if not file.exists():
+        yield None
+        return
+    spool, store = Spool(file), Store(log)
+    try:
+        spool.open()
+        while spool.move(store):
+            pass
+        store.close()
+        yield spool
+    except SQLAlchemyError as error:
+        raise LogUnavailableError(f"spool {file} cannot be moved: {one_line(error)}") from error
+    finally:
+        store.close()
+        spool.close()
 
 
 def _as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
