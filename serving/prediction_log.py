@@ -92,7 +92,11 @@ class PredictionLog:
         self._closed = False
         self._submitting = threading.Lock()
         self._stopping = threading.Event()
-        self._open(uri)
+        try:
+            self._open(uri)
+        except LogUnavailableError:
+            self._disconnect()
+            raise
         self._threads = [
             threading.Thread(target=work, name=f"prediction-log-{work.__name__}", daemon=True)
             for work in (self._write, self._recover, self._watch)
@@ -112,7 +116,6 @@ class PredictionLog:
         except (SQLAlchemyError, ImportError) as error:
             message = f"prediction log {without_password(uri)} cannot be opened: {one_line(error)}"
             if self._spool_error or not _may_come_back(self._engine, error):
-                self._spool.close()
                 raise LogUnavailableError(message) from error
             self._leave(message)
 
@@ -225,6 +228,9 @@ class PredictionLog:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         for store in (self._store, self._mover, self._spool):
             store.close()
         self._engine.dispose()
