@@ -18,6 +18,10 @@ WRONG_VALUES = {
     "refit": ("perhaps", "not a valid boolean"),
     "model_name": ("a/b", "must not be empty or hold a slash"),
     "data": (" ", "must not be empty"),
+    "output": ("out.xlsx", "must end with .csv or .parquet"),
+    "since": ("yesterday", "not a time such as"),
+    "until": ("2026-13-01", "not a time such as"),
+    "before": ("", "not a time such as"),
 }
 
 
