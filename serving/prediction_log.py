@@ -91,6 +91,7 @@ class PredictionLog:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
         self._submitting = threading.Lock()
+        self._counting = threading.Lock()
         self._stopping = threading.Event()
         try:
             self._open(uri)
@@ -254,7 +255,7 @@ class PredictionLog:
                 log.exception("the prediction log failed")
                 _refuse(requests, f"the prediction log failed: {one_line(error)}")
             self._recorded += sum(
-                len(request.rows) for request in requests if isinstance(request.answer, list)
+                len(request.rows) for request in requests if request.answer is request.rows
             )
             _tell(batch)
 
@@ -273,29 +274,32 @@ class PredictionLog:
 
     def _make_durable(self, requests: list[Request]) -> None:
         """Write `requests` to the log or, without a key, to the spool; answer each."""
-        if self._reason is None:
+        reason = self._reason
+        if reason is None:
             try:
                 self._store.write(requests)
                 return
             except SQLAlchemyError as error:
-                self._leave(f"the prediction log cannot be written: {one_line(error)}")
-        open_ = [request for request in requests if request.answer is None]
+                reason = f"the prediction log cannot be written: {one_line(error)}"
+                self._leave(reason)
+        unanswered = [request for request in requests if request.answer is None]
         # Whether a key was used before, only the log knows.
-        keyed = [request for request in open_ if request.request_id is not None]
-        _refuse(keyed, f"{self._reason}: a request with a key must be tried again later")
-        self._write_to_spool([request for request in open_ if request.request_id is None])
+        keyed = [request for request in unanswered if request.request_id is not None]
+        _refuse(keyed, f"{reason}: a request with a key must be tried again later")
+        unkeyed = [request for request in unanswered if request.request_id is None]
+        if unkeyed:
+            self._write_to_spool(unkeyed, reason)
 
-    def _write_to_spool(self, requests: list[Request]) -> None:
-        if not requests:
-            return
+    def _write_to_spool(self, requests: list[Request], reason: str) -> None:
         try:
-            self._spool.write(requests)
+            with self._counting:
+                self._spool.write(requests)
+                self._spooled += sum(len(request.rows) for request in requests)
         except LogUnavailableError as error:
             self._spool_error = str(error)
-            _refuse(requests, f"{self._reason}; {error}: try again later")
-            return
-        self._spool_error = None
-        self._spooled += sum(len(request.rows) for request in requests)
+            _refuse(requests, f"{reason}; {error}: try again later")
+        else:
+            self._spool_error = None
 
     def _leave(self, reason: str) -> None:
         self._reason = reason
@@ -305,17 +309,18 @@ class PredictionLog:
 
     def _recover(self) -> None:
         """Try the log again while it is away, and move over what waits in the spool."""
-        opened = self._reason is None
         while True:
             try:
+                if self._reason is not None:
+                    upgrade(self._engine)
                 if self._reason is not None or self._spool.count():
-                    if not opened:
-                        upgrade(self._engine)
-                        opened = True
                     self._move_all()
-                self._spooled = self._spool.count()
+                with self._counting:
+                    self._spooled = self._spool.count()
             except (LogUnavailableError, SQLAlchemyError) as error:
                 self._note_failure(one_line(error))
+            except Exception:  # the thread must live on
+                log.exception("the spool cannot be moved over")
             if self._stopping.wait(PROBE_EVERY):
                 return
 
@@ -337,6 +342,9 @@ class PredictionLog:
         if self._reason is None:
             log.warning("the spool %s is not moved over: %s", self._spool.file, reason)
             return
+        if reason not in self._reason:
+            self._reason = f"the prediction log is away: {reason}"
+            log.warning("%s", self._reason)
         try:
             self._spool.open()
             self._spool_error = None

@@ -5,7 +5,8 @@ A log without a table `schema_version` is of version 1. `upgrade` brings any old
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ READ_ONLY = {"ml_pipes_read_only": True}
 
 # Another process may hold SQLite's write lock this long before the database counts as away.
 LOCKED_FOR_MS = 5_000
+UPGRADED_WITHIN_MS = 600_000
 CONNECT_TIMEOUT = 2
 
 
@@ -147,6 +149,8 @@ def connect(uri: str) -> sa.Engine:
         raise LogUnavailableError(
             f"prediction log {without_password(uri)}: use a sqlite:// or postgresql:// URL"
         )
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise LogUnavailableError("prediction log: SQLite needs a file, sqlite:///predictions.db")
     options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": orjson.loads}
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, **options)
@@ -170,7 +174,7 @@ def upgrade(engine: sa.Engine) -> None:
     with engine.connect().execution_options(**READ_ONLY) as connection:
         if _version(connection) == SCHEMA_VERSION:
             return
-    with engine.begin() as connection:
+    with engine.connect() as connection, _patient(connection), connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
         version = _version(connection)
@@ -184,6 +188,19 @@ def upgrade(engine: sa.Engine) -> None:
         metadata.create_all(connection)
         connection.execute(schema_version.delete())
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+
+
+@contextmanager
+def _patient(connection: sa.Connection) -> Iterator[None]:
+    """Wait for another process that may be upgrading a large log."""
+    if connection.dialect.name == "sqlite":
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute(f"PRAGMA busy_timeout={UPGRADED_WITHIN_MS}")
+    try:
+        yield
+    finally:
+        connection.invalidate()
 
 
 def open_existing(uri: str) -> sa.Engine:
@@ -234,7 +251,8 @@ def compact(engine: sa.Engine) -> None:
     """Give the space of deleted rows back, so that their bytes are gone from the files.
 
     Raises:
-        SQLAlchemyError: the log is in use, or the disk is full.
+        SQLAlchemyError: the log is locked, or the disk is full.
+        LogUnavailableError: the log is being read, so that removed bytes stay in a file.
     """
     outside = engine.execution_options(isolation_level="AUTOCOMMIT", **READ_ONLY)
     with outside.connect() as connection:
@@ -244,7 +262,11 @@ def compact(engine: sa.Engine) -> None:
         raw = connection.connection.driver_connection
         assert raw is not None
         raw.execute("VACUUM")
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (in_use, *_) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if in_use:
+            raise LogUnavailableError(
+                f"{engine.url.database} is being read, and still holds removed bytes: try again"
+            )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

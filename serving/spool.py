@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import LogUnavailableError
 from serving.schema import READ_ONLY, compact, connect, one_line, predictions, probe, upgrade
-from serving.store import COLUMNS, Request, Store, insert
+from serving.store import COLUMNS, Request, Store
 
 DEFAULT_FOLDER = "prediction-spool"
 MOVED_AT_ONCE = 1_000
@@ -43,7 +43,7 @@ class Spool:
             LogUnavailableError: it cannot.
         """
         try:
-            if not self._ready or not self.file.exists():
+            if not self._there():
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 self._engine.dispose()
                 upgrade(self._engine)
@@ -59,12 +59,15 @@ class Spool:
         Raises:
             LogUnavailableError: the spool cannot be written.
         """
-        if not self._ready:
+        if not self._there():
             self.open()
         try:
             self._store.write(requests)
         except SQLAlchemyError as error:
             raise LogUnavailableError(f"spool {self.file}: {one_line(error)}") from error
+
+    def _there(self) -> bool:
+        return self._ready and self.file.exists()
 
     def count(self) -> int:
         """Return the number of rows that wait.
@@ -72,7 +75,7 @@ class Spool:
         Raises:
             SQLAlchemyError: the spool cannot be read.
         """
-        if not self._ready:
+        if not self._there():
             return 0
         with self._engine.connect().execution_options(**READ_ONLY) as connection:
             return connection.execute(
@@ -88,7 +91,7 @@ class Spool:
         Raises:
             SQLAlchemyError: the log or the spool cannot be written.
         """
-        if not self._ready:
+        if not self._there():
             return 0
         oldest = (
             sa.select(*(_as_text(predictions.c[name]) for name in COLUMNS))
@@ -103,7 +106,7 @@ class Spool:
         if not rows:
             return 0
         with log.transaction() as connection:
-            insert(connection, rows, ignore_present=True)
+            log.insert(connection, rows, ignore_present=True)
         ids = [row[0] for row in rows]
         with self._engine.begin() as connection:
             connection.execute(predictions.delete().where(predictions.c.prediction_id.in_(ids)))

@@ -1,6 +1,7 @@
 """Writes the predictions of many requests in one transaction, each request at most once."""
 
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -8,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import chain
-from os import dup
 from typing import Any
 
 import orjson
@@ -30,6 +31,8 @@ COLUMNS = (
 SIZES = (512, 64, 8, 1)
 STUCK_AFTER = 3.0
 QUICK = 1.0
+# What a database or its driver raises for values, not for its own state.
+NOT_STORABLE = (IntegrityError, DataError, TypeError, ValueError, OverflowError)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +55,8 @@ class Store:
         self._log_features = log_features
         self._moment = UtcDateTime().dialect_impl(engine.dialect).bind_processor(engine.dialect)
         self._connection: sa.Connection | None = None
+        self._driver: Any = None
+        self._file: tuple[int, int] | None = None
         self._busy_since: float | None = None
         self._lock = threading.Lock()
 
@@ -61,11 +66,11 @@ class Store:
         One that cannot be stored, or repeats a key with other rows, does not fail the others.
 
         Raises:
-            SQLAlchemyError: the database is away; no answer is set.
+            SQLAlchemyError: the database is away; what has no answer was not confirmed.
         """
         try:
             self._write_together(requests)
-        except (IntegrityError, DataError) as error:
+        except NOT_STORABLE as error:
             if len(requests) > 1:
                 for request in requests:
                     self.write([request])
@@ -95,7 +100,7 @@ class Store:
                 keyed = [request for request in requests if request.request_id is not None]
                 answers += self._answer_keyed(connection, keyed, new)
             rows = list(chain.from_iterable(map(self._encode, new)))
-            insert(connection, rows, ignore_present=again)
+            self.insert(connection, rows, ignore_present=again)
         for request, answer in answers:
             request.answer = answer
 
@@ -143,16 +148,28 @@ class Store:
                 _digest(request_id, row) if digested else None,
             )
 
+    def insert(
+        self,
+        connection: sa.Connection,
+        rows: Sequence[tuple[Any, ...]],
+        ignore_present: bool = False,
+    ) -> None:
+        """Insert rows, given as the driver's values of COLUMNS, in a transaction of this store."""
+        start = 0
+        for size in SIZES:
+            while len(rows) - start >= size:
+                flat = tuple(chain.from_iterable(rows[start : start + size]))
+                statement = _insert_of(size, connection.dialect.name, ignore_present)
+                connection.exec_driver_sql(statement, flat)
+                self._busy_since = time.monotonic()  # slow, perhaps, but not stuck
+                start += size
+
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Run a transaction on the one connection, which is dropped on any error."""
         self._busy_since = time.monotonic()
         try:
-            connection = self._connection
-            if connection is None:
-                connection = self._engine.connect()
-                with self._lock:
-                    self._connection = connection
+            connection = self._connected()
             with connection.begin():
                 yield connection
         except BaseException:
@@ -160,6 +177,28 @@ class Store:
             raise
         finally:
             self._busy_since = None
+
+    def _connected(self) -> sa.Connection:
+        """Return the connection; a new one if its SQLite file is no longer the one there."""
+        if self._connection is not None and self._file != self._present_file():
+            self._drop()
+            self._engine.dispose()  # what it writes would be lost with the removed file
+        if self._connection is None:
+            connection = self._engine.connect()
+            with self._lock:
+                self._connection = connection
+                self._driver = connection.connection.driver_connection
+            self._file = self._present_file()
+        return self._connection
+
+    def _present_file(self) -> tuple[int, int] | None:
+        if self._engine.dialect.name != "sqlite":
+            return None
+        try:
+            found = os.stat(self._engine.url.database or "")
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def cut_if_stuck(self) -> None:
         """End a transaction that a PostgreSQL server leaves without an answer.
@@ -170,41 +209,31 @@ class Store:
         if since is None or time.monotonic() - since < STUCK_AFTER:
             return
         with self._lock:
-            if self._connection is None or self._engine.dialect.name != "postgresql":
+            driver = self._driver
+            if driver is None or self._engine.dialect.name != "postgresql" or driver.closed:
                 return
-            pooled = self._connection.connection
-            with suppress(OSError), socket.socket(fileno=dup(pooled.fileno())) as wire:
+            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)
 
     def _drop(self) -> None:
         with self._lock:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._drop()
 
 
-def insert(
-    connection: sa.Connection, rows: Sequence[tuple[Any, ...]], ignore_present: bool = False
-) -> None:
-    """Insert rows, given as the driver's values of COLUMNS."""
-    place = "?" if connection.dialect.name == "sqlite" else "%s"
-    values = f"({', '.join([place] * len(COLUMNS))})"
-    begin = f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES "  # noqa: S608
-    end = " ON CONFLICT (prediction_id) DO NOTHING" if ignore_present else ""
-    start = 0
-    for size in SIZES:
-        while len(rows) - start >= size:
-            flat = tuple(chain.from_iterable(rows[start : start + size]))
-            connection.exec_driver_sql(begin + ", ".join([values] * size) + end, flat)
-            start += size
+@cache
+def _insert_of(size: int, dialect: str, ignore_present: bool) -> str:
+    values = f"({', '.join(['?' if dialect == 'sqlite' else '%s'] * len(COLUMNS))})"
+    return (
+        f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([values] * size)}"  # noqa: S608
+        f"{' ON CONFLICT (prediction_id) DO NOTHING' if ignore_present else ''}"
+    )
 
 
 def _lock_keys(connection: sa.Connection, requests: Sequence[Request]) -> None:

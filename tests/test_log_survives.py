@@ -282,29 +282,34 @@ def test_a_log_without_a_usable_spool_works_and_says_when_it_cannot(
 
 
 RETRY = """
-import sys, time
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from serving.prediction_log import PredictionLog
 from tests.log_fixtures import MODEL, rows
 log = PredictionLog(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-for i in range(100):
-    mine = [replace(row, score=float(sys.argv[2])) for row in rows(3, f"r{i}")]
-    print([row.score for row in log.record(mine, MODEL, "test", f"r{i}")])
+def ask(key):
+    mine = [replace(row, score=float(sys.argv[2])) for row in rows(3, key)]
+    return [row.score for row in log.record(mine, MODEL, "test", key)]
+keys = [f"r{i}" for i in range(200)]
+with ThreadPoolExecutor(16) as pool:  # in opposite orders, in groups
+    answers = dict(zip(keys[:: int(sys.argv[3])], pool.map(ask, keys[:: int(sys.argv[3])])))
+print(*(answers[key] for key in keys), sep="\\n")
 """
 
 
 def test_attempts_at_once_on_two_workers_answer_the_same(uri):
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", RETRY, uri, score],
+            [sys.executable, "-c", RETRY, uri, *options],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for score in ("0.25", "0.75")
+        for options in (("0.25", "1"), ("0.75", "-1"))
     ]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
@@ -313,5 +318,16 @@ def test_attempts_at_once_on_two_workers_answer_the_same(uri):
         worker.stdin.flush()
     answers = [worker.communicate(timeout=60)[0].splitlines() for worker in workers]
     assert answers[0] == answers[1]
-    assert len(answers[0]) == 100
-    assert len(stored(uri)) == 300
+    assert len(answers[0]) == 200
+    assert len(stored(uri)) == 600
+
+
+def test_a_file_removed_while_serving_takes_no_answered_rows_with_it(sqlite_uri, tmp_path, spool):
+    with opened(sqlite_uri) as log:
+        log.record(rows(1), MODEL, "test")
+        for file in tmp_path.glob("log.db*"):
+            file.unlink()
+        sent = log.record(rows(2), MODEL, "test")
+        wait_until(lambda: not log.status().degraded and not log.status().spooled)
+        sent += log.record(rows(1), MODEL, "test")
+    assert ids(sqlite_uri) == [row.prediction_id for row in sent]

@@ -111,6 +111,7 @@ def test_a_log_that_cannot_be_opened_says_so(tmp_path, postgres_uri):
     wrong = {
         "no url": "not a database URL",
         "mssql://server/log": "use a sqlite",
+        "sqlite://": "needs a file",
         f"sqlite:///{tmp_path}/none/log.db": "unable to open",
         postgres_uri.replace("/log?", "/none?"): "does not exist",
     }
