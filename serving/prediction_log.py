@@ -253,7 +253,8 @@ class PredictionLog:
                 self._make_durable(requests)
             except Exception as error:
                 log.exception("the prediction log failed")
-                _refuse(requests, f"the prediction log failed: {one_line(error)}")
+                unanswered = [request for request in requests if request.answer is None]
+                _refuse(unanswered, f"the prediction log failed: {one_line(error)}")
             self._recorded += sum(
                 len(request.rows) for request in requests if request.answer is request.rows
             )

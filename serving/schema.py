@@ -5,8 +5,7 @@ A log without a table `schema_version` is of version 1. `upgrade` brings any old
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,14 @@ READ_ONLY = {"ml_pipes_read_only": True}
 # Another process may hold SQLite's write lock this long before the database counts as away.
 LOCKED_FOR_MS = 5_000
 UPGRADED_WITHIN_MS = 600_000
-CONNECT_TIMEOUT = 2
+# Of a PostgreSQL server that is gone without a word; in seconds, the second in milliseconds.
+TIMEOUTS = {
+    "connect_timeout": 2,
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -151,15 +157,18 @@ def connect(uri: str) -> sa.Engine:
         )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise LogUnavailableError("prediction log: SQLite needs a file, sqlite:///predictions.db")
-    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": orjson.loads}
+    options: dict[str, Any] = {
+        "json_serializer": _to_json,
+        "json_deserializer": orjson.loads,
+        "poolclass": sa.NullPool,  # an old connection may hang, the making of a new one ends
+    }
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, **options)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    if "connect_timeout" not in url.query:
-        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
-    engine = sa.create_engine(url, pool_pre_ping=True, **options)
+    timeouts = {name: value for name, value in TIMEOUTS.items() if name not in url.query}
+    engine = sa.create_engine(url, connect_args=timeouts, **options)
     sa.event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
@@ -174,14 +183,20 @@ def upgrade(engine: sa.Engine) -> None:
     with engine.connect().execution_options(**READ_ONLY) as connection:
         if _version(connection) == SCHEMA_VERSION:
             return
-    with engine.connect() as connection, _patient(connection), connection.begin():
+    with engine.connect() as connection:
+        _be_patient(connection)
+        _upgrade(connection)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
         version = _version(connection)
         if version > SCHEMA_VERSION:
             raise LogUnavailableError(
-                f"prediction log {without_password(engine.url)} has schema version {version}, "
-                f"this code knows up to {SCHEMA_VERSION}: update ml-pipes"
+                f"prediction log {without_password(connection.engine.url)} has schema version "
+                f"{version}, this code knows up to {SCHEMA_VERSION}: update ml-pipes"
             )
         for target in range(max(version, 1) + 1, SCHEMA_VERSION + 1) if version else ():
             MIGRATIONS[target](connection)
@@ -190,17 +205,12 @@ def upgrade(engine: sa.Engine) -> None:
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
 
 
-@contextmanager
-def _patient(connection: sa.Connection) -> Iterator[None]:
+def _be_patient(connection: sa.Connection) -> None:
     """Wait for another process that may be upgrading a large log."""
     if connection.dialect.name == "sqlite":
         raw = connection.connection.driver_connection
         assert raw is not None
         raw.execute(f"PRAGMA busy_timeout={UPGRADED_WITHIN_MS}")
-    try:
-        yield
-    finally:
-        connection.invalidate()
 
 
 def open_existing(uri: str) -> sa.Engine:

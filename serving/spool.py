@@ -45,7 +45,6 @@ class Spool:
         try:
             if not self._there():
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                self._engine.dispose()
                 upgrade(self._engine)
                 self._ready = True
             with self._engine.begin() as connection:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
@@ -181,8 +181,7 @@ class Store:
     def _connected(self) -> sa.Connection:
         """Return the connection; a new one if its SQLite file is no longer the one there."""
         if self._connection is not None and self._file != self._present_file():
-            self._drop()
-            self._engine.dispose()  # what it writes would be lost with the removed file
+            self._drop()  # what it writes would be lost with the removed file
         if self._connection is None:
             connection = self._engine.connect()
             with self._lock:
@@ -285,7 +284,8 @@ def _repeat(
         for row, (stored, digest) in zip(request.rows, first, strict=True)
     )
     if same:
-        return [stored for stored, _ in first]
+        pairs = zip(request.rows, first, strict=True)
+        return [replace(stored, features=row.features) for row, (stored, _) in pairs]
     return RequestConflictError(
         f"request id {request.request_id!r} was used before with other rows: "
         "send new content under a new id"

@@ -1,6 +1,6 @@
 """What turned out to be true: labels by prediction or by the caller's id."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -82,8 +82,6 @@ def test_ten_thousand_labels_in_one_call(log):
     sent = log.record(rows(10_000), MODEL, "test")
     half = [Label(1, prediction_id=row.prediction_id) for row in sent[:5_000]]
     other = [Label(0, entity_id=row.entity_id) for row in sent[5_000:]]
-    start = datetime.now(UTC)
     assert log.feedback(half + other).recorded == 10_000
-    print(f"10,000 labels in {(datetime.now(UTC) - start) / timedelta(seconds=1):.2f} s")
     found = truths(log)
     assert [found[row.prediction_id] for row in sent] == [1] * 5_000 + [0] * 5_000

@@ -282,21 +282,21 @@ def test_a_log_without_a_usable_spool_works_and_says_when_it_cannot(
 
 
 RETRY = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import asyncio, sys
 from dataclasses import replace
 from serving.prediction_log import PredictionLog
 from tests.log_fixtures import MODEL, rows
 log = PredictionLog(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-def ask(key):
+async def ask(key):
     mine = [replace(row, score=float(sys.argv[2])) for row in rows(3, key)]
-    return [row.score for row in log.record(mine, MODEL, "test", key)]
-keys = [f"r{i}" for i in range(200)]
-with ThreadPoolExecutor(16) as pool:  # in opposite orders, in groups
-    answers = dict(zip(keys[:: int(sys.argv[3])], pool.map(ask, keys[:: int(sys.argv[3])])))
-print(*(answers[key] for key in keys), sep="\\n")
+    return key, [row.score for row in await log.record_async(mine, MODEL, "test", key)]
+async def ask_all():  # in groups, and in opposite orders
+    keys = [f"r{i}" for i in range(200)][:: int(sys.argv[3])]
+    return sorted(await asyncio.gather(*map(ask, keys)))
+print(*asyncio.run(ask_all()), sep="\\n")
+log.close()
 """
 
 
