@@ -55,19 +55,23 @@ class Counts:
 
 def with_truth() -> sa.Select[Any]:
     """Select predictions with their latest label: the one recorded last."""
-    earlier = ground_truth.alias()
-    latest = (
-        sa.select(earlier.c.id)
-        .where(earlier.c.prediction_id == predictions.c.prediction_id)
-        .order_by(earlier.c.recorded_at.desc(), earlier.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     return sa.select(
         *(predictions.c[name] for name in COLUMNS),
-        ground_truth.c.label.label("true_label"),
-        ground_truth.c.observed_at,
-    ).select_from(predictions.outerjoin(ground_truth, ground_truth.c.id == latest))
+        _latest(ground_truth.c.label).label("true_label"),
+        _latest(ground_truth.c.observed_at).label("observed_at"),
+    )
+
+
+def _latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    # A look-up for each row that is read; a join makes PostgreSQL compare all with all.
+    return (
+        sa.select(column)
+        .where(ground_truth.c.prediction_id == predictions.c.prediction_id)
+        .order_by(ground_truth.c.recorded_at.desc(), ground_truth.c.id.desc())
+        .limit(1)
+        .correlate(predictions)
+        .scalar_subquery()
+    )
 
 
 def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page:
