@@ -121,7 +121,7 @@ def test_what_waits_in_the_spool_is_exported_and_purged_too(sqlite_uri, spool, t
     assert purge(sqlite_uri, datetime.now(UTC)).predictions == 1_002
     for row in waiting:
         assert row.prediction_id.encode() not in file.read_bytes()
-    assert (tmp_path / "log.db").stat().st_size < 100_000  # 400,000 before
+    assert (tmp_path / "log.db").stat().st_size < 100_000  # 320,000 before
 
 
 @pytest.mark.quick
