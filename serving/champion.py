@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from mlflow.exceptions import MlflowException
@@ -28,13 +27,14 @@ from serving.errors import (
     RequestConflictError,
     ServingError,
 )
-from serving.prediction_log import (
+from serving.prediction import (
     ModelIdentity,
     Prediction,
-    PredictionLog,
     check_key,
+    feature_rows,
     prediction_ids,
 )
+from serving.prediction_log import PredictionLog
 from serving.scorer import PortableScorer
 
 SOURCE = "mlflow models serve"
@@ -92,7 +92,7 @@ class Champion(PythonModel):
     def _predictions(self, frame: pd.DataFrame, request_id: str | None) -> list[Prediction]:
         scorer, threshold = self._scorer, self._scorer.manifest.threshold
         matrix = scorer.matrix(frame)
-        scores = scorer.score_matrix(matrix)
+        scores = scorer.score_matrix(matrix).tolist()
         ids = prediction_ids(len(frame), request_id, self._model.name)
         keys = frame["id"] if "id" in frame.columns else [None] * len(frame)
         return [
@@ -100,16 +100,13 @@ class Champion(PythonModel):
                 prediction_id=prediction_id,
                 row_index=i,
                 entity_id=entity_id(key, i),
-                score=float(score),
+                score=score,
                 label=int(score >= threshold),
                 threshold=threshold,
-                features={
-                    name: None if np.isnan(value) else value
-                    for name, value in zip(scorer.names, row.tolist(), strict=True)
-                },
+                features=features,
             )
-            for i, (prediction_id, key, score, row) in enumerate(
-                zip(ids, keys, scores, matrix, strict=True)
+            for i, (prediction_id, key, score, features) in enumerate(
+                zip(ids, keys, scores, feature_rows(scorer.names, matrix), strict=True)
             )
         ]
 

@@ -1,142 +1,124 @@
 """The prediction log: every answer is durable in a database before it is given.
 
-SQLite by default (write-ahead log, synchronous=FULL: a commit survives a crash), any
-SQLAlchemy URL by setting. One transaction holds all rows of a request.
+SQLite by default (write-ahead log, synchronous=FULL: a commit survives a crash), PostgreSQL by
+URL. One thread writes: it takes all requests that wait, commits them in one transaction, and
+then answers them all. While the database is away their rows go to a durable spool on this
+machine; another thread moves them over, exactly once, when it is back.
 """
 
-import hashlib
-import json
+import asyncio
+import logging
 import os
-import time
-import uuid
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from serving.errors import InputError, LogUnavailableError, RequestConflictError
-
-DEFAULT_URI = "sqlite:///predictions.db"
-
-LONGEST_KEY = 255
-
-metadata = sa.MetaData()
-
-predictions = sa.Table(
-    "predictions",
-    metadata,
-    sa.Column("prediction_id", sa.String(36), primary_key=True),
-    sa.Column("request_id", sa.String(LONGEST_KEY), index=True),
-    sa.Column("row_index", sa.Integer, nullable=False),
-    sa.Column("entity_id", sa.String(LONGEST_KEY), index=True),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("model_name", sa.String(LONGEST_KEY)),
-    sa.Column("model_version", sa.String(32)),
-    sa.Column("run_id", sa.String(64)),
-    sa.Column("score", sa.Double, nullable=False),
-    sa.Column("label", sa.Integer, nullable=False),
-    sa.Column("threshold", sa.Double, nullable=False),
-    sa.Column("features", sa.JSON, nullable=False),
-    sa.Column("source", sa.String(64), nullable=False),
+from serving.errors import LogUnavailableError
+from serving.feedback import FeedbackResult, Label, check_label, store_labels
+from serving.history import Counts, Page, read_counts, read_page
+from serving.prediction import ModelIdentity, Prediction, check_key
+from serving.schema import (
+    READ_ONLY,
+    connect,
+    log_uri,
+    one_line,
+    probe,
+    upgrade,
+    without_password,
 )
+from serving.spool import Spool, spool_file
+from serving.store import Request, Store
 
-ground_truth = sa.Table(
-    "ground_truth",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("prediction_id", sa.String(36), index=True),
-    sa.Column("entity_id", sa.String(LONGEST_KEY), index=True),
-    sa.Column("label", sa.Integer, nullable=False),
-    sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
-)
+log = logging.getLogger("ml-pipes")
+
+ROWS_AT_ONCE = 1_024
+PROBE_EVERY = 1.0
+WATCH_EVERY = 0.25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One scored row, as it is stored and answered. `features` maps names to finite
-    numbers, or None where missing.
+class LogStatus:
+    """Whether rows go to the spool (`degraded`) and why, how many wait there, and how many
+    rows this process has made durable.
     """
 
-    prediction_id: str
-    row_index: int
-    entity_id: str | None
-    score: float
-    label: int
-    threshold: float
-    features: dict[str, float | None]
+    degraded: bool
+    reason: str | None
+    spooled: int
+    recorded: int
 
 
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which model answered: `name` and `version` are None outside the registry."""
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request and whom to tell; `loop` is None if a thread waits."""
 
-    name: str | None
-    version: str | None
-    run_id: str | None
-
-
-def check_key(field: str, key: str) -> None:
-    """Check that a key of the caller can be stored.
-
-    Raises:
-        InputError: it is longer than 255 characters or no plain text.
-    """
-    if len(key) > LONGEST_KEY:
-        raise InputError(f"{field}: must have at most {LONGEST_KEY} characters")
-    if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
-        raise InputError(f"{field}: must be plain text")
-
-
-def prediction_ids(
-    n_rows: int, request_id: str | None = None, model_name: str | None = None
-) -> list[str]:
-    """Return `n_rows` unique ids: time-ordered, or derived from the request's id if it has one.
-
-    Time-ordered ids (UUID version 7, RFC 9562) keep inserts at the end of the index.
-    Derived ones (version 8) let a retry meet the rows of its first attempt; a request's id
-    means something to one model only.
-    """
-    if request_id is not None:
-        seed = f"{model_name or ''}\0{request_id}"
-        digests = (hashlib.sha256(f"{row}\0{seed}".encode()) for row in range(n_rows))
-        return [_uuid(8, int.from_bytes(digest.digest()[:16], "big")) for digest in digests]
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(6), "big")
-    # The row's number follows the time, around the bits of the version and the variant (12 and
-    # 14 of its bits), so that the ids of one request sort as its rows.
-    return [
-        _uuid(7, milliseconds << 80 | (row >> 14) << 64 | (row & 0x3FFF) << 48 | random)
-        for row in range(n_rows)
-    ]
-
-
-def _uuid(version: int, number: int) -> str:
-    """Return the UUID that keeps all 128 bits of `number` but the six it must set."""
-    number = number & ~(0xF << 76) | version << 76
-    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
+    request: Request
+    future: Future[list[Prediction]] | asyncio.Future[list[Prediction]]
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 class PredictionLog:
     """Writes predictions to one database; safe to use from many threads and processes."""
 
     def __init__(self, uri: str | None = None) -> None:
-        """Connect to `uri` (default: PREDICTION_LOG_URI) and create the tables if needed.
+        """Open the log at `uri` (default: PREDICTION_LOG_URI), create or upgrade its tables,
+        and move over what waits in its spool.
+
+        A PostgreSQL server that cannot be reached does not hinder: rows are spooled.
 
         Raises:
-            LogUnavailableError: the database cannot be reached or written.
+            LogUnavailableError: the URL is wrong, the log is newer than this code, or rows
+                can be made durable nowhere.
         """
-        uri = uri or os.environ.get("PREDICTION_LOG_URI") or DEFAULT_URI
+        uri = log_uri(uri)
+        log_features = features_are_logged()
+        self._engine = connect(uri)
+        self._store = Store(self._engine, log_features)
+        self._mover = Store(self._engine, log_features)
+        self._spool = Spool(spool_file(self._engine.url), log_features)
+        self._reason: str | None = None
+        self._spool_error: str | None = None
+        self._spooled = self._recorded = 0
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._closed = False
+        self._submitting = threading.Lock()
+        self._counting = threading.Lock()
+        self._stopping = threading.Event()
         try:
-            self._engine = _connect(uri)
-            _create_tables(self._engine)
+            self._open(uri)
+        except LogUnavailableError:
+            self._disconnect()
+            raise
+        self._threads = [
+            threading.Thread(target=work, name=f"prediction-log-{work.__name__}", daemon=True)
+            for work in (self._write, self._recover, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _open(self, uri: str) -> None:
+        try:
+            self._spool.open()
+            self._spooled = self._spool.count()
+        except (LogUnavailableError, SQLAlchemyError) as error:
+            self._spool_error = one_line(error)
+            log.warning("no spool, should the prediction log be away: %s", self._spool_error)
+        try:
+            upgrade(self._engine)
         except (SQLAlchemyError, ImportError) as error:
-            raise LogUnavailableError(
-                f"prediction log {_without_password(uri)} cannot be opened: {_first_line(error)}"
-            ) from error
+            message = f"prediction log {without_password(uri)} cannot be opened: {one_line(error)}"
+            if self._spool_error or not _may_come_back(self._engine, error):
+                raise LogUnavailableError(message) from error
+            self._leave(message)
 
     def record(
         self,
@@ -149,127 +131,287 @@ class PredictionLog:
         stored before, the rows of its first attempt.
 
         Raises:
+            InputError: `request_id` or the caller's id of a row cannot be stored.
             RequestConflictError: `request_id` was used before with other rows.
-            LogUnavailableError: the rows could not be stored; none of them was.
+            LogUnavailableError: the rows could not be stored; try again.
         """
         if not rows:
             return []
-        now = datetime.now(UTC)
-        shared = {
-            "request_id": request_id,
-            "created_at": now,
-            "model_name": model.name,
-            "model_version": model.version,
-            "run_id": model.run_id,
-            "source": source,
-        }
-        values = [vars(row) | shared for row in rows]
-        try:
-            if request_id is None:
-                with self._engine.begin() as connection:
-                    connection.execute(predictions.insert(), values)
-                return list(rows)
-            try:
-                return self._record_once(request_id, model.name, rows, values)
-            except IntegrityError:  # another attempt was faster: its rows are there now
-                return self._record_once(request_id, model.name, rows, values)
-        except SQLAlchemyError as error:
-            raise LogUnavailableError(
-                f"the prediction log cannot be written: {_first_line(error)}"
-            ) from error
+        future: Future[list[Prediction]] = Future()
+        self._submit(_Waiting(_checked(rows, model, source, request_id), future))
+        return future.result()
 
-    def _record_once(
+    async def record_async(
         self,
-        request_id: str,
-        model_name: str | None,
         rows: Sequence[Prediction],
-        values: list[dict[str, Any]],
+        model: ModelIdentity,
+        source: str,
+        request_id: str | None = None,
     ) -> list[Prediction]:
-        """Store the rows of a request unless it has some already; return those that stand.
+        """As `record`, for a coroutine: it does not block the event loop."""
+        if not rows:
+            return []
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Prediction]] = loop.create_future()
+        self._submit(_Waiting(_checked(rows, model, source, request_id), future, loop))
+        return await future
+
+    def status(self) -> LogStatus:
+        """Return how the log is; never waits."""
+        reason = self._reason
+        return LogStatus(reason is not None, reason, self._spooled, self._recorded)
+
+    def check_writable(self) -> None:
+        """Check, without waiting, that rows can be made durable in the log or its spool.
 
         Raises:
-            IntegrityError: another attempt stored its first row meanwhile; the ids of the
-                rows follow from the request's, so that the two collide.
+            LogUnavailableError: they cannot, as far as is known.
         """
-        with self._engine.begin() as connection:
-            stored = _stored(connection, request_id, model_name)
-            if not stored:
-                connection.execute(predictions.insert(), values)
-                return list(rows)
-        if [_content(row) for row in stored] != [_content(row) for row in rows]:
-            raise RequestConflictError(
-                f"request id {request_id!r} was used before with other rows: "
-                "send new content under a new id"
-            )
-        return stored
+        if self._reason is not None and self._spool_error is not None:
+            raise LogUnavailableError(f"{self._reason}; {self._spool_error}")
+
+    def feedback(self, labels: Sequence[Label]) -> FeedbackResult:
+        """Store what turned out to be true; of several labels of a prediction the last counts.
+
+        Raises:
+            InputError: a label cannot be stored; none of them was.
+            LogUnavailableError: the log is away.
+        """
+        for position, label in enumerate(labels):
+            check_label(position, label)
+
+        def store() -> FeedbackResult:
+            with self._engine.begin() as connection:
+                return store_labels(connection, labels)
+
+        return self._while_there(store)
+
+    def page(self, before: str | None = None, limit: int = 100) -> Page:
+        """Return up to `limit` predictions, newest first, older than the cursor `before`.
+
+        Raises:
+            InputError: `before` is not the cursor of a page.
+            LogUnavailableError: the log is away.
+        """
+        return self._read(lambda connection: read_page(connection, before, limit))
+
+    def counts(self) -> Counts:
+        """Return how many predictions and labels are stored.
+
+        Raises:
+            LogUnavailableError: the log is away.
+        """
+        return self._read(read_counts)
+
+    def _read(self, read: Callable[[sa.Connection], T]) -> T:
+        def run() -> T:
+            with self._engine.connect().execution_options(**READ_ONLY) as connection:
+                return read(connection)
+
+        return self._while_there(run)
+
+    def _while_there(self, action: Callable[[], T]) -> T:
+        if self._reason is not None:
+            raise LogUnavailableError(f"{self._reason}: try again later")
+        try:
+            return action()
+        except SQLAlchemyError as error:
+            raise LogUnavailableError(f"the prediction log is away: {one_line(error)}") from error
 
     def close(self) -> None:
-        """Close all connections."""
+        """Finish what was accepted, then close all connections; nothing is taken any more."""
+        with self._submitting:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._threads[0].join()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        for store in (self._store, self._mover, self._spool):
+            store.close()
         self._engine.dispose()
 
+    def _submit(self, waiting: _Waiting) -> None:
+        with self._submitting:
+            if self._closed:
+                raise LogUnavailableError("the prediction log is closed")
+            self._queue.put(waiting)
 
-def _stored(connection: sa.Connection, request_id: str, model_name: str | None) -> list[Prediction]:
-    fields = Prediction.__dataclass_fields__
-    found = connection.execute(
-        sa.select(*(predictions.c[name] for name in fields))
-        .where(predictions.c.request_id == request_id)
-        .where(predictions.c.model_name.is_not_distinct_from(model_name))
-        .order_by(predictions.c.row_index)
-    )
-    return [Prediction(**row) for row in found.mappings()]
+    # --- The writer's thread
+
+    def _write(self) -> None:
+        closing = False
+        while not closing:
+            batch, closing = self._next_batch()
+            requests = [waiting.request for waiting in batch]
+            try:
+                self._make_durable(requests)
+            except Exception as error:
+                log.exception("the prediction log failed")
+                unanswered = [request for request in requests if request.answer is None]
+                _refuse(unanswered, f"the prediction log failed: {one_line(error)}")
+            self._recorded += sum(
+                len(request.rows) for request in requests if request.answer is request.rows
+            )
+            _tell(batch)
+
+    def _next_batch(self) -> tuple[list[_Waiting], bool]:
+        """Wait for a request, then take all that are there; True if the log closes."""
+        batch: list[_Waiting] = []
+        rows = 0
+        with suppress(queue.Empty):
+            while rows < ROWS_AT_ONCE:
+                waiting = self._queue.get() if not batch else self._queue.get_nowait()
+                if waiting is None:
+                    return batch, True
+                batch.append(waiting)
+                rows += len(waiting.request.rows)
+        return batch, False
+
+    def _make_durable(self, requests: list[Request]) -> None:
+        """Write `requests` to the log or, without a key, to the spool; answer each."""
+        reason = self._reason
+        if reason is None:
+            try:
+                self._store.write(requests)
+                return
+            except SQLAlchemyError as error:
+                reason = f"the prediction log cannot be written: {one_line(error)}"
+                self._leave(reason)
+        unanswered = [request for request in requests if request.answer is None]
+        # Whether a key was used before, only the log knows.
+        keyed = [request for request in unanswered if request.request_id is not None]
+        _refuse(keyed, f"{reason}: a request with a key must be tried again later")
+        unkeyed = [request for request in unanswered if request.request_id is None]
+        if unkeyed:
+            self._write_to_spool(unkeyed, reason)
+
+    def _write_to_spool(self, requests: list[Request], reason: str) -> None:
+        try:
+            with self._counting:
+                self._spool.write(requests)
+                self._spooled += sum(len(request.rows) for request in requests)
+        except LogUnavailableError as error:
+            self._spool_error = str(error)
+            _refuse(requests, f"{reason}; {error}: try again later")
+        else:
+            self._spool_error = None
+
+    def _leave(self, reason: str) -> None:
+        self._reason = reason
+        log.warning("%s; predictions go to the spool %s", reason, self._spool.file)
+
+    # --- Coming back
+
+    def _recover(self) -> None:
+        """Try the log again while it is away, and move over what waits in the spool."""
+        while True:
+            try:
+                if self._reason is not None:
+                    upgrade(self._engine)
+                if self._reason is not None or self._spool.count():
+                    self._move_all()
+                with self._counting:
+                    self._spooled = self._spool.count()
+            except (LogUnavailableError, SQLAlchemyError) as error:
+                self._note_failure(one_line(error))
+            except Exception:  # the thread must live on
+                log.exception("the spool cannot be moved over")
+            if self._stopping.wait(PROBE_EVERY):
+                return
+
+    def _move_all(self) -> None:
+        with self._mover.transaction() as connection:
+            probe(connection)
+        moved = self._spool.move(self._mover)
+        if self._reason is not None:
+            self._reason = None
+            log.warning("the prediction log is back")
+        total = moved
+        while moved and not self._stopping.is_set():
+            moved = self._spool.move(self._mover)
+            total += moved
+        if total:
+            log.warning("moved %s predictions from the spool to the prediction log", total)
+
+    def _note_failure(self, reason: str) -> None:
+        if self._reason is None:
+            log.warning("the spool %s is not moved over: %s", self._spool.file, reason)
+            return
+        if reason not in self._reason:
+            self._reason = f"the prediction log is away: {reason}"
+            log.warning("%s", self._reason)
+        try:
+            self._spool.open()
+            self._spool_error = None
+        except LogUnavailableError as error:
+            self._spool_error = str(error)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_EVERY):
+            self._store.cut_if_stuck()
+            self._mover.cut_if_stuck()
 
 
-def _content(row: Prediction) -> tuple[str | None, str]:
-    """What a retry must repeat. The score may differ: a new champion may have come since."""
-    return row.entity_id, json.dumps(row.features, sort_keys=True)
+def features_are_logged() -> bool:
+    """Read MLPIPES_LOG_FEATURES.
+
+    Raises:
+        LogUnavailableError: it is neither on nor off.
+    """
+    setting = os.environ.get("MLPIPES_LOG_FEATURES") or "on"
+    if setting.lower() not in ("on", "off"):
+        raise LogUnavailableError(f"MLPIPES_LOG_FEATURES must be on or off, not {setting!r}")
+    return setting.lower() == "on"
 
 
-def _connect(uri: str) -> sa.Engine:
-    url = sa.make_url(uri)
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise LogUnavailableError(
-            f"prediction log {_without_password(uri)}: use a sqlite:// or postgresql:// URL"
-        )
-    engine = sa.create_engine(url, json_serializer=_dump_json, pool_pre_ping=True)
-    if url.get_backend_name() == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_immediate)
-    return engine
+def _may_come_back(engine: sa.Engine, error: Exception) -> bool:
+    """Tell a server that is away from one that is set up otherwise than the URL says."""
+    if engine.dialect.name != "postgresql" or not isinstance(error, OperationalError):
+        return False
+    return not any(sign in str(error) for sign in ("authentication failed", "does not exist"))
 
 
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions are ours, see _begin_immediate
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+def _checked(
+    rows: Sequence[Prediction], model: ModelIdentity, source: str, request_id: str | None
+) -> Request:
+    if request_id is not None:
+        check_key("request_id", request_id)
+    for row in rows:
+        if row.entity_id is not None:
+            check_key(f"column id, row {row.row_index}", row.entity_id)
+    return Request(list(rows), model, source, request_id)
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    # Taking the write lock at once avoids the deadlock of two readers that both want to write.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _refuse(requests: Sequence[Request], reason: str) -> None:
+    for request in requests:
+        request.answer = LogUnavailableError(reason)
 
 
-def _create_tables(engine: sa.Engine) -> None:
-    """Create what is missing; several processes may do so at once."""
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
-        metadata.create_all(connection)
+def _tell(batch: list[_Waiting]) -> None:
+    """Answer all; each event loop is woken once."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[_Waiting]] = {}
+    for waiting in batch:
+        by_loop.setdefault(waiting.loop, []).append(waiting)
+    for loop, mine in by_loop.items():
+        if loop is None:
+            _settle(mine)
+        else:
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(_settle, mine)
 
 
-def _dump_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-def _first_line(error: Exception) -> str:
-    """The cause in one line, without SQL and parameters."""
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-
-
-def _without_password(uri: str) -> str:
-    try:
-        return sa.make_url(uri).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "(unreadable URL)"
+def _settle(batch: list[_Waiting]) -> None:
+    for waiting in batch:
+        answer = waiting.request.answer
+        if waiting.future.done():  # the caller has gone
+            continue
+        if isinstance(answer, list):
+            waiting.future.set_result(answer)
+        else:
+            waiting.future.set_exception(answer or LogUnavailableError("not answered"))

@@ -19,6 +19,8 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
+pytest_plugins = ["tests.log_fixtures"]
+
 PROJECT = Path(__file__).resolve().parents[1]
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))
 

@@ -160,6 +160,12 @@ CASES = {
     "seed in words": wrong("load_data", "seed", "seven", "not a valid integer"),
     "no data": wrong("load_data", "data", " ", "must not be empty"),
     "no target name": wrong("load_data", "target", "", "must not be empty"),
+    "another kind of output": wrong("export_predictions", "output", "out.xlsx", "must end with"),
+    "since yesterday": wrong("export_predictions", "since", "yesterday", "not a time such as"),
+    "until a 13th month": wrong("export_predictions", "until", "2026-13-01", "not a time such as"),
+    "purge before nothing": wrong("purge_predictions", "before", "", "not a time such as"),
+    "a log of another kind": Bad("", "export_predictions", log_uri="mysql://there/log",
+                                 output="{folder}/out.csv"),
     # runs and servers
     "unknown data run": Bad("run 123 holds no splits", "select_champion", 2, data_run_id="123"),
     "odd data run": Bad("holds no splits", "select_champion", 2, data_run_id="../../etc"),
@@ -259,7 +265,8 @@ def test_one_line_says_what_is_wrong_and_nothing_is_registered(
     case = CASES[name]
     known = {"folder": folder, "server": server, "data_run": data_run}
     parameters = {n: value.format(**known) for n, value in case.parameters.items()}
-    parameters = {"data_run_id": data_run, "training_run_ids": data_run} | parameters
+    given = {"data_run_id": data_run, "training_run_ids": data_run, "output": f"{folder}/new.csv"}
+    parameters = given | parameters
     assert in_process.run(case.step, **parameters) == case.status
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "ml-pipes: " in line]
     assert line.isprintable()

@@ -36,6 +36,11 @@ def test_every_command_is_one_that_a_test_runs():
         command("mlflow models serve"): "test_serve",
         command("curl"): "here",
         command(".venv/bin/python -c"): "here",
+        command(
+            "mlflow run . -e export_predictions -P output=predictions"
+        ): "test_export_and_purge",
+        command("mlflow run . -e export_predictions -P output=may"): "test_export_and_purge",
+        command("mlflow run . -e purge_predictions"): "test_export_and_purge",
         "make lint": ".ci/run",
         "make test": ".ci/run",
         'make test ARGS="-m quick"': "test_fresh_clone",
@@ -65,7 +70,7 @@ def test_the_example_request_and_the_look_into_the_log(workspace, finished):
     )
     assert done.returncode == 0, done.stderr
     assert "prediction_id" in done.stdout
-    assert re.search(r"\[\d+ rows x 13 columns\]", done.stdout)
+    assert re.search(r"\[\d+ rows x 14 columns\]", done.stdout)
     found = logged(workspace.folder / "predictions.db")
     assert [
         row["entity_id"] for row in found if row["prediction_id"] == fraud["prediction_id"]

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import PROJECT, logged, serving
+from tests.log_fixtures import wait_until
 
 ENGINES = ("h2o", "pycaret", "spark")
 
@@ -132,20 +133,36 @@ def test_a_retry_answers_the_same_and_is_logged_once(served, rows, database):
     assert len(logged(database)) == len(rows)
 
 
-def test_what_cannot_be_logged_is_not_answered(served, rows, database):
-    with served() as server:
-        server.predict(rows)
+def test_while_the_log_is_away_rows_are_spooled_and_keys_refused(served, rows, database, tmp_path):
+    with served("--workers", "2", MLPIPES_SPOOL=str(tmp_path / "spool")) as server:
+        answers = server.predict(rows)
         with sqlite3.connect(database) as connection:
             connection.execute("ALTER TABLE predictions RENAME TO gone")
-        refused = server.post({"dataframe_split": rows.to_dict("split")})
+        for _ in range(4):
+            answers += server.predict(rows)
+        refused = server.post(
+            {"dataframe_split": rows.to_dict("split"), "params": {"request_id": "order-1"}}
+        )
         assert refused.status_code == 503
         assert "cannot be written" in refused.json()["message"]
         assert "Traceback" not in refused.text
         assert "prediction_id" not in refused.text
         with sqlite3.connect(database) as connection:
             connection.execute("ALTER TABLE gone RENAME TO predictions")
+        wait_until(lambda: len(logged(database)) == 5 * len(rows))
+    stored = {row["prediction_id"] for row in logged(database)}
+    assert stored == {answer["prediction_id"] for answer in answers}
+
+
+def test_what_can_be_made_durable_nowhere_is_not_answered(served, rows, database):
+    with served(MLPIPES_SPOOL="/dev/null") as server:
         server.predict(rows)
-    assert len(logged(database)) == 2 * len(rows)
+        with sqlite3.connect(database) as connection:
+            connection.execute("ALTER TABLE predictions RENAME TO gone")
+        refused = server.post({"dataframe_split": rows.to_dict("split")})
+        assert refused.status_code == 503
+        assert "cannot be written" in refused.json()["message"]
+        assert "prediction_id" not in refused.text
 
 
 def test_a_request_id_that_cannot_be_stored_is_the_callers_fault(served, rows, database):

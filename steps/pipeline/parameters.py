@@ -1,6 +1,7 @@
 """The type of each parameter. Defaults stand in `MLproject` alone."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,44 @@ class NonEmpty(click.ParamType[str]):
         return text
 
 
+class Moment(click.ParamType[datetime | None]):
+    """A date or time in ISO 8601, in UTC unless it says otherwise."""
+
+    name = "time"
+
+    def __init__(self, optional: bool = False) -> None:
+        self.optional = optional
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | None:
+        """Return the moment, None for an optional one that is empty."""
+        if self.optional and not str(value).strip():
+            return None
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-01-31T12:00:00Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class NewTable(click.ParamType[Path]):
+    """The path of a CSV or Parquet file that is not there yet."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        path = Path(str(value))
+        if path.suffix not in (".csv", ".parquet"):
+            self.fail(f"{value!r} must end with .csv or .parquet", param, ctx)
+        if path.exists():
+            self.fail(f"{value!r} is there already: remove it or take another name", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
+        return path
+
+
 @dataclass(frozen=True)
 class Parameter:
     """What a parameter takes, and what it means to a user."""
@@ -128,4 +167,17 @@ PARAMETERS: dict[str, Parameter] = {
     "data_run_id": Parameter(NonEmpty(), "the run of a finished `load_data`"),
     "training_run_ids": Parameter(CommaList(), "the runs of finished training steps, by comma"),
     "refit_of": Parameter(click.STRING, "the run of a candidate to fit again, instead of a search"),
+    "output": Parameter(
+        NewTable(), "the file to write, `.csv` or `.parquet`; it must not be there yet"
+    ),
+    "since": Parameter(
+        Moment(optional=True), "from this time on (ISO 8601, UTC unless it says otherwise)"
+    ),
+    "until": Parameter(Moment(optional=True), "to before this time"),
+    "before": Parameter(Moment(), "predictions made before this time are removed (ISO 8601)"),
+    "log_uri": Parameter(
+        click.STRING,
+        "the prediction log; empty: the variable PREDICTION_LOG_URI, which is the place for a URL "
+        "with a password, since MLflow records parameters; else `predictions.db` here",
+    ),
 }

