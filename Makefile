@@ -21,8 +21,8 @@ test: $(VENV)/dev ## Run all tests but the slow ones (ARGS="-m quick" for the qu
 test-slow: $(VENV)/dev ## Run the tests that take long or need much
 	python -m pytest -m slow $(ARGS)
 
-serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001; it logs each prediction
-	mlflow models serve -m models:/credit-card-fraud@champion --host 127.0.0.1 --port 5001 --env-manager local
+serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001; it logs each prediction (ARGS="--workers 2")
+	uvicorn serving.app:app --host 127.0.0.1 --port 5001 --no-access-log $(ARGS)
 
 ui: $(VENV)/run ## Open MLflow's pages on 127.0.0.1:5000
 	mlflow ui --host 127.0.0.1 --port 5000

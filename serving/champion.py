@@ -11,34 +11,15 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.protos.databricks_pb2 import (
-    INTERNAL_ERROR,
-    INVALID_PARAMETER_VALUE,
-    RESOURCE_CONFLICT,
-    TEMPORARILY_UNAVAILABLE,
-)
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from serving.errors import (
-    InputError,
-    LogUnavailableError,
-    RequestConflictError,
-    ServingError,
-)
-from serving.prediction import (
-    ModelIdentity,
-    Prediction,
-    check_key,
-    feature_rows,
-    prediction_ids,
-)
-from serving.prediction_log import PredictionLog
+from serving.invocation import invoke
+from serving.prediction import ModelIdentity, Prediction
+from serving.prediction_log import PredictionLog, logging_is_on
 from serving.scorer import PortableScorer
 
 SOURCE = "mlflow models serve"
-LARGEST_EXACT = 2**53
 
 
 class Champion(PythonModel):
@@ -50,7 +31,7 @@ class Champion(PythonModel):
         self._scorer = PortableScorer.load(folder)
         self._model = identify(folder)
         self._log: PredictionLog | None = None
-        if is_served() and os.environ.get("PREDICTION_LOG", "").lower() != "off":
+        if is_served() and logging_is_on():
             self._log = PredictionLog()
 
     def predict(
@@ -74,41 +55,12 @@ class Champion(PythonModel):
                 do not fit, 409 for a request id used with other rows, 503 if the
                 predictions could not be logged.
         """
-        request_id = (params or {}).get("request_id") or None
-        try:
-            if request_id is not None:
-                check_key("request_id", request_id)
-            rows = self._predictions(model_input, request_id)
-            if self._log:
-                rows = self._log.record(rows, self._model, SOURCE, request_id)
-        except ServingError as error:
-            raise MlflowException(str(error), error_code=_code(error)) from None
-        columns = ("prediction_id", "score", "label")
-        return pd.DataFrame(
-            {name: [getattr(row, name) for row in rows] for name in columns},
-            index=model_input.index,
-        )
+        return invoke(self._scorer, self._model, model_input, params, self._record)
 
-    def _predictions(self, frame: pd.DataFrame, request_id: str | None) -> list[Prediction]:
-        scorer, threshold = self._scorer, self._scorer.manifest.threshold
-        matrix = scorer.matrix(frame)
-        scores = scorer.score_matrix(matrix).tolist()
-        ids = prediction_ids(len(frame), request_id, self._model.name)
-        keys = frame["id"] if "id" in frame.columns else [None] * len(frame)
-        return [
-            Prediction(
-                prediction_id=prediction_id,
-                row_index=i,
-                entity_id=entity_id(key, i),
-                score=score,
-                label=int(score >= threshold),
-                threshold=threshold,
-                features=features,
-            )
-            for i, (prediction_id, key, score, features) in enumerate(
-                zip(ids, keys, scores, feature_rows(scorer.names, matrix), strict=True)
-            )
-        ]
+    def _record(self, rows: list[Prediction], request_id: str | None) -> list[Prediction]:
+        if self._log is None:
+            return rows
+        return self._log.record(rows, self._model, SOURCE, request_id)
 
 
 def is_served() -> bool:
@@ -120,22 +72,6 @@ def is_served() -> bool:
     """
     server = "mlflow.pyfunc.scoring_server.app" in sys.modules
     return server and "PYTHON_WORKER_FACTORY_SECRET" not in os.environ
-
-
-def entity_id(key: Any, row: int) -> str | None:
-    """Return the caller's key of a row as text; a column of integers with a gap comes as floats.
-
-    Raises:
-        InputError: it is too long, or a number that a float no longer holds exactly.
-    """
-    if pd.isna(key):
-        return None
-    if isinstance(key, float) and key.is_integer():
-        if abs(key) >= LARGEST_EXACT:
-            raise InputError(f"column id, row {row}: too large for a number, send it as a string")
-        key = int(key)
-    check_key(f"column id, row {row}", str(key))
-    return str(key)
 
 
 def identify(scorer: Path) -> ModelIdentity:
@@ -153,16 +89,6 @@ def identify(scorer: Path) -> ModelIdentity:
     return ModelIdentity(
         registered.get("model_name"), None if version is None else str(version), run_id
     )
-
-
-def _code(error: ServingError) -> int:
-    if isinstance(error, InputError):
-        return INVALID_PARAMETER_VALUE
-    if isinstance(error, RequestConflictError):
-        return RESOURCE_CONFLICT
-    if isinstance(error, LogUnavailableError):
-        return TEMPORARILY_UNAVAILABLE
-    return INTERNAL_ERROR
 
 
 set_model(Champion())

@@ -2,6 +2,7 @@
 
 ServingError
  ├─ InputError            a row the model cannot score: the caller's to mend
+ ├─ NoChampionError       no champion was loaded yet: try again
  ├─ ScorerError           a portable scorer that cannot be read
  ├─ JavaNotFoundError     no Java 11-17 for a MOJO
  ├─ LogUnavailableError   the prediction log cannot be written now: try again
@@ -15,6 +16,10 @@ class ServingError(Exception):
 
 class InputError(ServingError):
     """Rows that do not fit the model's features; names the field, the row and the rule."""
+
+
+class NoChampionError(ServingError):
+    """The service has no champion yet; it looks for one all the time."""
 
 
 class ScorerError(ServingError):

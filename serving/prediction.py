@@ -4,12 +4,14 @@ import hashlib
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InputError
+from serving.scorer import PortableScorer
 
 LONGEST_KEY = 255
 
@@ -17,7 +19,8 @@ LONGEST_KEY = 255
 @dataclass(slots=True)
 class Prediction:
     """One scored row, as it is stored and answered. `features` maps names to finite
-    numbers, or None where missing.
+    numbers, or None where missing. A retry gets the row of the first attempt, and with it
+    the version of the model that answered then.
     """
 
     prediction_id: str
@@ -27,6 +30,7 @@ class Prediction:
     label: int
     threshold: float
     features: dict[str, float | None]
+    model_version: str | None
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,38 @@ def feature_rows(
     rows: list[dict[str, float | None]] = [
         dict(zip(names, row, strict=True)) for row in matrix.tolist()
     ]
-    for row, column in np.argwhere(np.isnan(matrix)):
-        rows[row][names[column]] = None
+    missing = np.isnan(matrix)
+    if missing.any():
+        for row, column in np.argwhere(missing):
+            rows[row][names[column]] = None
     return rows
+
+
+def predict_rows(
+    scorer: PortableScorer,
+    model: ModelIdentity,
+    matrix: npt.NDArray[np.float64],
+    entity_ids: Sequence[str | None],
+    request_id: str | None,
+) -> list[Prediction]:
+    """Score a valid matrix of shape (n_rows, n_features); nothing is logged yet."""
+    threshold = scorer.manifest.threshold
+    scores = scorer.score_matrix(matrix).tolist()
+    ids = prediction_ids(len(matrix), request_id, model.name)
+    rows = zip(ids, entity_ids, scores, feature_rows(scorer.names, matrix), strict=True)
+    return [
+        Prediction(
+            prediction_id=prediction_id,
+            row_index=i,
+            entity_id=entity_id,
+            score=score,
+            label=int(score >= threshold),
+            threshold=threshold,
+            features=features,
+            model_version=model.version,
+        )
+        for i, (prediction_id, entity_id, score, features) in enumerate(rows)
+    ]
 
 
 def prediction_ids(

@@ -358,6 +358,11 @@ class PredictionLog:
             self._mover.cut_if_stuck()
 
 
+def logging_is_on() -> bool:
+    """Tell whether a server logs its predictions: it does unless PREDICTION_LOG is off."""
+    return os.environ.get("PREDICTION_LOG", "").lower() != "off"
+
+
 def features_are_logged() -> bool:
     """Read MLPIPES_LOG_FEATURES.
 

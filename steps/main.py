@@ -116,6 +116,7 @@ def summary(
 
 Next:
   mlflow ui
+  MLPIPES_MODEL_URI=models:/{model_name}@champion make serve
   mlflow models serve -m models:/{model_name}@champion -p 5002 --env-manager local"""
 
 

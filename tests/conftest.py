@@ -19,7 +19,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-pytest_plugins = ["tests.log_fixtures"]
+pytest_plugins = ["tests.log_fixtures", "tests.service_fixtures"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))
@@ -197,20 +197,20 @@ def serving(
         )
     server = Server(process, f"http://127.0.0.1:{port}", output)
     try:
-        _wait_until_up(server)
+        wait_until_up(server, "/ping")
         yield server
     finally:
         with suppress(ProcessLookupError):  # a test killed it
             server.kill()
 
 
-def _wait_until_up(server: Server, seconds: float = 300) -> None:
+def wait_until_up(server: Server, path: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         try:
-            if requests.get(f"{server.url}/ping", timeout=5).ok:
+            if requests.get(f"{server.url}{path}", timeout=5).ok:
                 return
         except requests.ConnectionError:
             time.sleep(0.2)

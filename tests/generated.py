@@ -1,7 +1,8 @@
 """What is generated in this repository: `python -m tests.generated` writes it, a test holds it.
 
 In conda.yaml the digest of the lock: MLflow names a conda environment by the text of conda.yaml
-alone, so a new lock must change it. In README.md the tables of results, commands and parameters.
+alone, so a new lock must change it. In README.md the tables of results, commands, parameters and
+settings.
 """
 
 import hashlib
@@ -10,8 +11,21 @@ import re
 from pathlib import Path
 
 import yaml
+from pydantic import SecretStr
 
+from serving.schema import DEFAULT_URI, URI_VARIABLE
+from serving.web.settings import PREFIX, Settings
 from steps.pipeline.parameters import PARAMETERS
+
+LOG_SETTINGS = {
+    URI_VARIABLE: (DEFAULT_URI, "where predictions go: a SQLite or PostgreSQL URL"),
+    "PREDICTION_LOG": ("on", "`off` logs nothing"),
+    "MLPIPES_SPOOL": (
+        "prediction-spool",
+        "the folder where predictions wait while the log is away",
+    ),
+    "MLPIPES_LOG_FEATURES": ("on", "`off` leaves the features out of the log"),
+}
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -26,7 +40,12 @@ def conda_yaml() -> str:
 def readme() -> str:
     """Return README.md with its tables as the code has them now."""
     text = (PROJECT / "README.md").read_text()
-    tables = {"result": result(), "commands": commands(), "parameters": parameters()}
+    tables = {
+        "result": result(),
+        "commands": commands(),
+        "parameters": parameters(),
+        "settings": settings(),
+    }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
@@ -85,6 +104,19 @@ def parameters() -> str:
         for name, declared in project["entry_points"]["main"]["parameters"].items()
     ]
     return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def settings() -> str:
+    """Return the table of what the environment sets for a server."""
+    rows = [
+        f"| `{name}` | `{default}` | {meaning} |"
+        for name, (default, meaning) in LOG_SETTINGS.items()
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "empty" if isinstance(default, SecretStr) else f"`{default}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(["| environment variable | default | meaning |", "|---|---|---|", *rows, ""])
 
 
 if __name__ == "__main__":

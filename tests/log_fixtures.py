@@ -89,6 +89,7 @@ def rows(n: int, request_id: str | None = None, shift: float = 0.0) -> list[Pred
             label=int(i > 1),
             threshold=0.5,
             features={"V1": i + shift, "V2": None},
+            model_version=MODEL.version,
         )
         for i, prediction_id in enumerate(prediction_ids(n, request_id))
     ]

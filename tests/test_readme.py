@@ -1,5 +1,6 @@
 """The README's commands, taken out of it and run."""
 
+import csv
 import json
 import re
 import subprocess
@@ -34,7 +35,10 @@ def test_every_command_is_one_that_a_test_runs():
         "mlflow run . -e load_data -P data=sample": "test_environments",
         "mlflow run . -e train_spark -P data_run_id=RUN_ID -P profile=quick": "test_processes",
         command("mlflow models serve"): "test_serve",
-        command("curl"): "here",
+        command("curl 127.0.0.1:5001/predict "): "here",
+        command("curl 127.0.0.1:5001/feedback"): "here",
+        command("curl 127.0.0.1:5001/predictions"): "here",
+        command("curl 127.0.0.1:5002"): "here",
         command(".venv/bin/python -c"): "here",
         command(
             "mlflow run . -e export_predictions -P output=predictions"
@@ -48,16 +52,28 @@ def test_every_command_is_one_that_a_test_runs():
     assert set(COMMANDS) == set(run_by)
 
 
+def curl(request: str) -> str:
+    done = subprocess.run(["bash", "-c", request], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_prediction_its_label_and_the_log_of_the_service(running):
+    def ask(route: str) -> str:
+        request = command(f"curl 127.0.0.1:5001/{route} ")
+        return curl(request.replace("127.0.0.1:5001", running.url))
+
+    given = json.loads(ask("predict"))["predictions"]
+    assert [row["label"] for row in given] == [1, 0]
+    assert json.loads(ask("feedback")) == {"recorded": 1, "unknown": []}
+    _, fraud, *_ = csv.DictReader(ask("predictions").splitlines())
+    assert (fraud["entity_id"], fraud["true_label"]) == ("116139", "1")
+
+
 def test_the_example_request_and_the_look_into_the_log(workspace, finished):
     with serving(workspace, "credit-card-fraud") as server:
-        request = command("curl").replace("http://", "").replace("127.0.0.1:5002", server.url)
-        done = subprocess.run(
-            ["bash", "-c", request.replace("@docs", f"@{PROJECT}/docs")],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        fraud, other = json.loads(done.stdout)["predictions"]
+        request = command("curl 127.0.0.1:5002").replace("127.0.0.1:5002", server.url)
+        fraud, other = json.loads(curl(request))["predictions"]
     assert fraud["label"] == 1
     assert other["label"] == 0
     look = command(".venv/bin/python").replace(".venv/bin/python", "python")

@@ -73,7 +73,7 @@ def test_serving_works_without_steps_and_any_training_library():
 import sys
 for absent in ("steps", "h2o", "pycaret", "pyspark", "sklearn", "lightgbm", "scipy", "onnx"):
     sys.modules[absent] = None  # importing it fails
-import serving.champion, serving.graphs, serving.prediction_log, serving.scorer
+import serving.app, serving.champion, serving.graphs, serving.prediction_log, serving.scorer
 import onnxruntime, jpype
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)

@@ -17,11 +17,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from serving.scorer import Manifest
+from serving.signature import signature
 from steps.pipeline.errors import RegistryError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.requirements import pinned
@@ -37,6 +36,8 @@ UNFINISHED = "unfinished_on"
 SCORER_IN_MODEL = Path("artifacts") / "scorer"
 SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
+# Of `serving`, what a champion needs not: the service, which reads the portable scorer only.
+NOT_SHIPPED = ("__pycache__", "app.py", "web")
 # What the served champion imports; nothing of the engines.
 REQUIREMENTS = (
     "mlflow-skinny", "fastapi", "uvicorn", "numpy", "pandas", "pyyaml", "sqlalchemy", "orjson",
@@ -71,7 +72,7 @@ def log_champion_model(scorer: Path, seen: Seen, example: pd.DataFrame) -> str:
     example = example.assign(id=[f"example-{i}" for i in range(len(example))])
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         code = Path(temporary) / "serving"
-        shutil.copytree(PROJECT / "serving", code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / "serving", code, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
         seen_file = Path(temporary) / SEEN_IN_MODEL.name
         seen.write(seen_file)
         model = mlflow.pyfunc.log_model(
@@ -85,24 +86,6 @@ def log_champion_model(scorer: Path, seen: Seen, example: pd.DataFrame) -> str:
         )
     uri: str = model.model_uri
     return uri
-
-
-def signature(manifest: Manifest) -> ModelSignature:
-    """Return the signature of a served champion."""
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.double, feature.name, required=True) for feature in manifest.features
-    ]
-    inputs.append(ColSpec(DataType.string, "id", required=False))
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.string, "prediction_id"),
-        ColSpec(DataType.double, "score"),
-        ColSpec(DataType.long, "label"),
-    ]
-    return ModelSignature(
-        inputs=Schema(inputs),
-        outputs=Schema(outputs),
-        params=ParamSchema([ParamSpec("request_id", DataType.string, default="")]),
-    )
 
 
 def find_champion(model_name: str) -> ModelVersion | None:
@@ -122,7 +105,7 @@ def one_selection(model_name: str) -> Iterator[None]:
 
     What a killed one left unfinished is cleared away first. Another machine that selects for
     the same name in the same registry is not held up: MLflow's registry knows no lock.
-    `promote` sees most of such cases.
+    `register` sees most of such cases.
     """
     key = hashlib.sha256(f"{mlflow.get_registry_uri()} {model_name}".encode()).hexdigest()
     folder = cache_folder() / "locks"

@@ -1,0 +1,1 @@
+"""The HTTP service around the champion and its prediction log: see `serving.app`."""

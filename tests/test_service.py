@@ -1,0 +1,284 @@
+"""The service as a real process: champions that follow each other, crashes, workers, browsers."""
+
+import json
+import random
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+import requests
+
+from tests.conftest import PROJECT, logged
+from tests.service_fixtures import service, write_model
+from tests.test_log_survives import stopped
+
+TWO_ROWS = json.loads((PROJECT / "serving" / "web" / "two-rows.json").read_text())
+CHAMPION = "credit-card-fraud"
+
+
+def predict(server, rows=TWO_ROWS, key=None, timeout=30):
+    headers = {"Idempotency-Key": key} if key else {}
+    return requests.post(f"{server.url}/predict", json=rows, headers=headers, timeout=timeout)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def load(server, ask, callers=6):
+    """Let callers ask again and again; stop them at the end. Yields what they were answered."""
+    answers, stop = [], threading.Event()
+
+    def call(caller):
+        session = requests.Session()
+        while not stop.is_set():
+            try:
+                answers.append(ask(session, caller))
+            except (requests.ConnectionError, requests.ReadTimeout):
+                return  # the server is gone
+
+    with ThreadPoolExecutor(callers) as pool:
+        calls = [pool.submit(call, caller) for caller in range(callers)]
+        try:
+            yield answers
+        finally:
+            stop.set()
+        for one in calls:
+            one.result()
+
+
+def test_the_worked_example_of_the_real_champion(running):
+    answer = predict(running).json()
+    split = json.loads((PROJECT / "docs" / "two-rows.json").read_text())
+    same = running.post(split).json()["predictions"]
+    model = requests.get(f"{running.url}/model", timeout=30).json()
+    assert [row["label"] for row in answer["predictions"]] == [1, 0]
+    assert [row["id"] for row in answer["predictions"]] == ["116139", "256736"]
+    assert answer["model"] == {"name": CHAMPION, "version": "1"}
+    assert [row["score"] for row in same] == [row["score"] for row in answer["predictions"]]
+    assert model["version"] == "1"
+    assert len(model["features"]) == 29
+    assert 0.5 < model["metrics"]["test_ks"] <= 1
+    page = requests.get(f"{running.url}/predictions?limit=4", timeout=30).json()["predictions"]
+    assert {row["prediction_id"] for row in page} == {
+        row["prediction_id"] for row in [*answer["predictions"], *same]
+    }
+    assert {(row["model_name"], row["model_version"]) for row in page} == {(CHAMPION, "1")}
+
+
+def test_ten_thousand_labels_in_one_call(running):
+    rows = {name: values[:1] * 10_000 for name, values in TWO_ROWS.items()}
+    given = predict(running, rows | {"id": list(range(10_000))}).json()["predictions"]
+    labels = [{"id": row["id"], "label": 1} for row in given]
+    answer = requests.post(f"{running.url}/feedback", json={"labels": labels}, timeout=30)
+    assert answer.json() == {"recorded": 10_000, "unknown": []}
+
+
+def register(client, name, source, run_id):
+    with suppress(Exception):  # it is there
+        client.create_registered_model(name)
+    return client.create_model_version(name, source, run_id).version
+
+
+def test_champions_follow_each_other_under_load(workspace, place, champion_of, tmp_path):
+    """ONNX, MOJO, one that is broken, and back: no request fails, each version answers as it
+    does alone.
+    """
+    client, name = workspace.client, "follow"
+    sources = [
+        client.get_model_version_by_alias(model, "champion")
+        for model in (CHAMPION, champion_of("h2o"))
+    ]
+    versions = [register(client, name, found.source, found.run_id) for found in sources]
+    broken = write_model(tmp_path / "broken")
+    (broken / "artifacts" / "scorer" / "model.onnx").write_bytes(b"no graph")
+    versions.append(register(client, name, str(broken), sources[0].run_id))
+    onnx, mojo, bad = map(str, versions)
+    client.set_registered_model_alias(name, "champion", onnx)
+
+    def ask(session, caller):
+        answer = session.post(f"{server.url}/predict", json=TWO_ROWS, timeout=30)
+        assert answer.status_code == 200, answer.text
+        content = answer.json()
+        scores = tuple(row["score"] for row in content["predictions"])
+        return content["model"]["version"], scores
+
+    settings = {"MLPIPES_MODEL_URI": f"models:/{name}@champion", "MLPIPES_POLL_SECONDS": "0.2"}
+    with service(place, **settings) as server, load(server, ask) as answers:
+
+        def model():
+            return requests.get(f"{server.url}/model", timeout=30).json()
+
+        def follows(version):
+            client.set_registered_model_alias(name, "champion", version)
+            wait_for(lambda: model()["version"] == version)
+            seen = len(answers)
+            wait_for(lambda: len(answers) > seen + 50)
+
+        follows(mojo)
+        client.set_registered_model_alias(name, "champion", bad)
+        wait_for(lambda: model()["trouble"])
+        assert "model.onnx" in model()["trouble"]
+        assert model()["version"] == mojo
+        metrics = requests.get(f"{server.url}/metrics", timeout=30).text
+        assert "mlpipes_champion_load_failures_total 1.0" in metrics
+        follows(onnx)
+        assert model()["trouble"] is None
+    assert {version for version, _ in answers} == {onnx, mojo}
+    by_version = {version: {s for v, s in answers if v == version} for version in (onnx, mojo)}
+    assert {version: len(scores) for version, scores in by_version.items()} == {onnx: 1, mojo: 1}
+    assert by_version[onnx] != by_version[mojo]
+    stored = Counter((row["model_version"], row["score"]) for row in logged(place.database))
+    answered = Counter((version, score) for version, scores in answers for score in scores)
+    assert stored == answered
+    assert "answers on" in server.output.read_text()
+
+
+def test_a_retry_names_the_version_that_answered_first(workspace, place, champion_of):
+    client, name = workspace.client, "retried"
+    for model in (CHAMPION, champion_of("h2o")):
+        found = client.get_model_version_by_alias(model, "champion")
+        register(client, name, found.source, found.run_id)
+    answers = []
+    for version in ("1", "2"):
+        with service(place, MLPIPES_MODEL_URI=f"models:/{name}/{version}") as server:
+            answers.append(predict(server, key="k").json())
+    assert answers[0]["model"]["version"] == "1"
+    assert answers[1] == answers[0]
+
+
+def test_killed_under_load_every_answer_is_in_the_log_once(place):
+    acknowledged = []
+
+    def ask(session, caller):
+        rows = {name: values * 3 for name, values in TWO_ROWS.items()}
+        answer = session.post(f"{server.url}/predict", json=rows, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return [row["prediction_id"] for row in answer.json()["predictions"]]
+
+    for _ in range(2):
+        with service(place) as server, load(server, ask) as answers:
+            wait_for(lambda: len(answers) > 20)
+            time.sleep(random.random())
+            server.kill()
+        acknowledged += [key for answer in answers for key in answer]
+    with service(place) as server:  # opens what the crash left
+        assert predict(server).status_code == 200
+    stored = [row["prediction_id"] for row in logged(place.database)]
+    assert len(set(acknowledged)) == len(acknowledged)
+    assert set(acknowledged) <= set(stored)
+    assert len(set(stored)) == len(stored)
+
+
+def test_two_workers_share_one_file_its_keys_and_their_metrics(place):
+    counted = place.folder / "metrics"
+    counted.mkdir()
+    keys = [f"order-{i}" for i in range(40)]
+    settings = {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
+    with service(place, "--workers", "2", **settings) as server:
+        with ThreadPoolExecutor(8) as pool:
+            attempts = list(pool.map(lambda key: predict(server, key=key), keys * 4))
+        assert {answer.status_code for answer in attempts} == {200}
+        answers = {(key, answer.text) for key, answer in zip(keys * 4, attempts, strict=True)}
+        assert len(answers) == len(keys)
+        metrics = requests.get(f"{server.url}/metrics", timeout=30).text
+        assert len(list(counted.glob("counter_*.db"))) == 2
+    assert 'mlpipes_requests_total{route="/predict",status="200"} 160.0' in metrics
+    assert len(logged(place.database)) == 2 * len(keys)
+
+
+def test_sigterm_finishes_what_was_accepted(place):
+    sent = Counter()
+
+    def ask(session, caller):
+        key = f"{caller}-{sent[caller]}"
+        sent[caller] += 1
+        answer = session.post(
+            f"{server.url}/predict", json=TWO_ROWS, headers={"Idempotency-Key": key}, timeout=30
+        )
+        assert answer.status_code == 200, answer.text
+        return key
+
+    with service(place) as server, load(server, ask) as answers:
+        wait_for(lambda: len(answers) > 50)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(30)
+    assert server.process.returncode in (0, -signal.SIGTERM)
+    assert "Application shutdown complete" in server.output.read_text()
+    stored = Counter(row["request_id"] for row in logged(place.database))
+    assert stored == Counter(dict.fromkeys(answers, 2))
+
+
+def test_before_its_first_champion_it_is_alive_and_waits(workspace, place):
+    client, name = workspace.client, "first"
+    settings = {"MLPIPES_MODEL_URI": f"models:/{name}@champion", "MLPIPES_POLL_SECONDS": "0.2"}
+    with service(place, **settings) as server:
+        for path in ("/health/ready", "/model", "/ping"):
+            waiting = requests.get(f"{server.url}{path}", timeout=30)
+            assert waiting.status_code == 503
+            assert "waiting for the first champion" in waiting.json()["detail"]
+        assert predict(server).status_code == 503
+        assert "Waiting for the first champion" in requests.get(server.url, timeout=30).text
+        found = client.get_model_version_by_alias(CHAMPION, "champion")
+        version = register(client, name, found.source, found.run_id)
+        client.set_registered_model_alias(name, "champion", version)
+        wait_for(lambda: requests.get(f"{server.url}/health/ready", timeout=30).ok)
+        assert predict(server).status_code == 200
+
+
+def test_without_its_registry_it_answers_on(workspace, place):
+    moved = place.folder / "registry.db"
+    shutil.copy(workspace.tracking_uri.removeprefix("sqlite:///"), moved)
+    uri = f"sqlite:///{moved}"
+    with service(place, MLFLOW_TRACKING_URI=uri, MLPIPES_POLL_SECONDS="0.2") as server:
+        moved.write_bytes(b"no database")
+
+        def trouble():
+            return requests.get(f"{server.url}/model", timeout=30).json()["trouble"]
+
+        wait_for(trouble)
+        assert predict(server).json()["model"]["version"] == "1"
+        assert requests.get(f"{server.url}/health/ready", timeout=30).ok
+
+
+def test_while_postgresql_is_away_it_answers_and_says_degraded(place, postgres, postgres_uri):
+    with service(place, PREDICTION_LOG_URI=postgres_uri) as server:
+
+        def ready():
+            return requests.get(f"{server.url}/health/ready", timeout=30).json()
+
+        ids = [row["prediction_id"] for row in predict(server).json()["predictions"]]
+        with stopped(postgres):
+            ids += [row["prediction_id"] for row in predict(server).json()["predictions"]]
+            assert (ready()["status"], ready()["spooled"]) == ("degraded", 2)
+            assert predict(server, key="k").status_code == 503
+            assert "Degraded" in requests.get(server.url, timeout=30).text
+        wait_for(lambda: ready()["status"] == "ready" and not ready()["spooled"])
+        page = requests.get(f"{server.url}/predictions", timeout=30).json()
+    assert sorted(row["prediction_id"] for row in page["predictions"]) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "line"),
+    [
+        ("MLPIPES_MAX_ROWS", "many", "MLPIPES_MAX_ROWS: "),
+        ("PREDICTION_LOG_URI", "mysql://user:hidden@there/x", "use a sqlite:// or postgresql://"),
+    ],
+)
+def test_a_start_that_fails_says_why_in_one_line(place, setting, value, line):
+    with pytest.raises(AssertionError, match="did not start"), service(place, **{setting: value}):
+        pass
+    (output,) = place.folder.glob("service-*.log")
+    text = output.read_text()
+    assert line in text
+    assert "Traceback" not in text
+    assert "hidden" not in text
