@@ -233,6 +233,11 @@ class Running:
         return self.popen.wait(seconds)
 
 
+def measured(run: Any) -> dict[str, float]:
+    """Return the metrics of a run, without how long it took."""
+    return {n: value for n, value in run.data.metrics.items() if not n.startswith("seconds_")}
+
+
 def stands(output: str) -> set[str]:
     """Return the steps that a run reused, as it says."""
     return {line.split(":")[0] for line in output.splitlines() if "nothing changed, run" in line}

@@ -6,9 +6,19 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
-from tests.conftest import MLFLOW, Workspace, named, run_arguments, stands, wait_for
+from tests.conftest import (
+    MLFLOW,
+    Running,
+    Workspace,
+    measured,
+    named,
+    run_arguments,
+    stands,
+    wait_for,
+)
 
 STEPS = ("load_data", "train_h2o", "train_pycaret", "train_spark", "select_champion")
 
@@ -38,9 +48,23 @@ def metrics_of(workspace: Workspace, main_run_id: str) -> dict[str, dict[str, fl
     """Return all metrics below a run of `main`, by the names of the runs."""
     found = {}
     for run in workspace.children(main_run_id):
-        found[run.info.run_name] = run.data.metrics
+        found[run.info.run_name] = measured(run)
         found |= metrics_of(workspace, run.info.run_id)
     return found
+
+
+def kill_main_in(running: Running, step: str) -> None:
+    """Kill the workflow while `step` is at work, and wait until that has ended, too."""
+
+    def processes() -> list[psutil.Process]:
+        assert running.popen.poll() is None, running.output
+        return named(running.outer, f"-m steps.{step}")
+
+    started = wait_for(processes, 300)
+    time.sleep(3)
+    named(running.outer, "-m steps.main")[0].kill()
+    running.wait()
+    wait_for(lambda: not any(one.is_running() for one in started), 60)
 
 
 def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, tmp_path):
@@ -48,12 +72,8 @@ def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, t
     other = Workspace(tmp_path)
     for place, step in enumerate(STEPS):
         running = other.start(data="sample", profile="quick")
-        started = wait_for(lambda: named(running.outer, f"-m steps.{step}"), 300)  # noqa: B023
-        time.sleep(4)
-        named(running.outer, "-m steps.main")[0].kill()
-        running.wait()
+        kill_main_in(running, step)
         assert stands(running.output) == set(STEPS[: max(place - 1, 0)])
-        wait_for(lambda: not any(one.is_running() for one in started), 30)  # noqa: B023
     done = other.run(data="sample", profile="quick")
     assert done.returncode == 0, done.stderr
     assert stands(done.stderr) >= set(STEPS[:-1])
@@ -61,8 +81,8 @@ def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, t
     assert len(other.client.search_model_versions("name = 'credit-card-fraud'")) == 1
     finished = other.runs("attributes.status = 'FINISHED'")
     expected = metrics_of(workspace, main_run.info.run_id)
-    found = {run.info.run_name: run.data.metrics for run in finished}
-    assert found == expected | {"main": main_run.data.metrics}
+    found = {run.info.run_name: measured(run) for run in finished}
+    assert found == expected | {"main": measured(main_run)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
