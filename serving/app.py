@@ -29,9 +29,6 @@ log = logging.getLogger("ml-pipes")
 
 # So long a start waits for the champion, so that the first request already finds it.
 CHAMPION_PATIENCE = 30.0
-# Python hands its lock over to a thread that waits after this time, 5 ms by default: too long
-# for an answer that waits while the log is written.
-SWITCH_INTERVAL = 0.0005
 # uvicorn's own: its supervisor does not start such a worker again.
 STARTUP_FAILURE = 3
 
@@ -41,7 +38,6 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sys.setswitchinterval(SWITCH_INTERVAL)
         prediction_log = await asyncio.to_thread(_open_log)
         champions = ChampionWatch(settings.model_uri, settings.poll_seconds, settings.max_rows)
         await asyncio.to_thread(champions.start, CHAMPION_PATIENCE)
