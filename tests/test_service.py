@@ -209,11 +209,15 @@ def test_sigterm_finishes_what_was_accepted(place):
         assert answer.status_code == 200, answer.text
         return key
 
-    with service(place) as server, load(server, ask) as answers:
+    temporary = place.folder / "temporary"
+    temporary.mkdir()
+    with service(place, TMPDIR=str(temporary)) as server, load(server, ask) as answers:
         wait_for(lambda: len(answers) > 50)
+        assert [file.name[:18] for file in temporary.iterdir()] == ["ml-pipes-champion-"]
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
     assert server.process.returncode in (0, -signal.SIGTERM)
+    assert list(temporary.iterdir()) == []
     assert "Application shutdown complete" in server.output.read_text()
     stored = Counter(row["request_id"] for row in logged(place.database))
     assert stored == Counter(dict.fromkeys(answers, 2))

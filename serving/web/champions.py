@@ -86,8 +86,9 @@ class ChampionWatch:
         self._looked.wait(patience)
 
     def stop(self) -> None:
-        """End the watch; a download that runs is left to end with the process."""
+        """End the watch and let go of the champion; a download that runs ends with the process."""
         self._stopping.set()
+        self._champion = None
 
     def current(self) -> LoadedChampion:
         """Return the champion that answers.
