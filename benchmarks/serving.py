@@ -121,9 +121,11 @@ def contenders(stack: ExitStack, folder: Path, onnx: str, mojo: str | None) -> l
         found.append(ours(MOJO, environment=of_h2o))
     if bentoml := install_bentoml(folder):
         command = (bentoml, "serve", "bento:Fraud", "--port", "{port}", "--working-dir")
-        directory = str(PROJECT / "benchmarks")
+        directory = folder / "bento"  # it writes its monitoring beside its code
+        directory.mkdir()
+        shutil.copy(PROJECT / "benchmarks" / "bento.py", directory)
         environment = {"SCORER": scorer, "BENTOML_DO_NOT_TRACK": "true"}
-        found.append(Contender(BENTO, (*command, directory), "/predict", "bento", environment))
+        found.append(Contender(BENTO, (*command, str(directory)), "/predict", "bento", environment))
     return found
 
 
