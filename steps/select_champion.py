@@ -128,6 +128,7 @@ class Challenger:
     metrics: dict[str, float]
     intervals: dict[str, Interval]
     figures: dict[str, Figure]
+    test_uses: int
 
 
 def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
@@ -135,7 +136,8 @@ def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
     test = splits.test
     splits.log_inputs(test)
     digest = splits.description.digests[test.name]
-    mlflow.set_tags({"test_digest": digest, "test_uses": str(uses_of_test_rows(digest) + 1)})
+    uses = uses_of_test_rows(digest) + 1
+    mlflow.set_tags({"test_digest": digest, "test_uses": str(uses)})
     scorer = PortableScorer.load(folder)
     scores, threshold = scorer.score(test.frame), scorer.manifest.threshold
     estimate = Estimate(test.y, scores)
@@ -147,6 +149,7 @@ def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
         metrics=estimate.metrics | at_threshold(test.y, scores, threshold),
         intervals=estimate.intervals | at_threshold_intervals(test.y, scores, threshold),
         figures=curves(test.y, scores, f"{lineage.algorithm}, test"),
+        test_uses=uses,
     )
     values = challenger.metrics | bounds(challenger.intervals)
     mlflow.log_metrics({f"test_{name}": value for name, value in values.items()})
@@ -203,7 +206,10 @@ def promote_or_not(
         mlflow.log_text(page, "model_card.html")
         example = example_rows(splits.test, challenger.scores)
         uri = log_champion_model(challenger.scorer, seen, example)
-        tags = asdict(lineage) | {"decision": decision.reason}
+        tags = asdict(lineage) | {
+            "decision": decision.reason,
+            "test_uses": str(challenger.test_uses),
+        }
         version = register(uri, model_name, tags, card, version)
     record(decision.promoted, decision.reason, model_name, version)
 

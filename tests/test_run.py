@@ -155,7 +155,7 @@ def test_the_registered_version_tells_all(workspace, steps):
     version = client.get_model_version_by_alias("credit-card-fraud", "champion")
     assert int(version.version) == 1
     assert version.current_stage == "Production"
-    for tag in ("engine", "algorithm", "decision", "data_run_id", "candidate_run_id"):
+    for tag in ("engine", "algorithm", "decision", "candidate_run_id", "test_uses"):
         assert version.tags[tag]
     assert "metric on the untouched test rows" in version.description
     metrics = steps["select_champion"].data.metrics
