@@ -124,7 +124,8 @@ def contenders(stack: ExitStack, folder: Path, onnx: str, mojo: str | None) -> l
         directory = folder / "bento"  # it writes its monitoring beside its code
         directory.mkdir()
         shutil.copy(PROJECT / "benchmarks" / "bento.py", directory)
-        environment = {"SCORER": scorer, "BENTOML_DO_NOT_TRACK": "true"}
+        quiet = {"BENTOML_DO_NOT_TRACK": "true", "ORT_DISABLE_TELEMETRY": "1"}
+        environment = {"SCORER": scorer} | quiet
         found.append(Contender(BENTO, (*command, str(directory)), "/predict", "bento", environment))
     return found
 

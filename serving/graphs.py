@@ -1,5 +1,6 @@
 """The model inside a portable scorer: an ONNX graph, or an H2O MOJO read through Java."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +44,7 @@ class OnnxGraph:
     """
 
     def __init__(self, file: Path) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it reports use to its maker
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -5,6 +5,7 @@ import os
 # Set here, before any library is imported. None of them shall report usage.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "agg")
 # PyCaret would write a file logs.log into the current folder.
 os.environ.setdefault("PYCARET_CUSTOM_LOGGING_PATH", os.devnull)

@@ -21,11 +21,14 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.pyfunc import FLAVOR_NAME, MAIN
 
 from serving.errors import NoChampionError, ScorerError, ServingError
 from serving.prediction import ModelIdentity
 from serving.scorer import PortableScorer
+from serving.signature import signature
 from serving.web import metrics
 from serving.web.columns import ColumnReader
 
@@ -33,7 +36,7 @@ log = logging.getLogger("ml-pipes")
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/]+)|/(?P<version>\d+))/?")
 SCORER_IN_MODEL = Path("artifacts", "scorer")
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE, MOST_DOUBLINGS = 60.0, 10
 MLFLOW_SETTINGS = {
     # A registry that is away must not hold the watch for the minutes that MLflow takes by default.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -54,12 +57,15 @@ class Target:
 
 @dataclass(frozen=True)
 class LoadedChampion:
-    """A champion that is ready to answer."""
+    """A champion that is ready to answer: `columns` and `metadata` are what `/predict` and
+    MLflow's protocol need to know of its features.
+    """
 
     target: Target
     model: ModelIdentity
     scorer: PortableScorer
     columns: ColumnReader
+    metadata: Model
     loaded_at: datetime
 
 
@@ -120,7 +126,8 @@ class ChampionWatch:
                 if not isinstance(error, ServingError | MlflowException | OSError):
                     log.exception("the watch for champions failed")
             self._looked.set()
-            pause = self._every * 2**self._failures
+            # A version that fails is tried again, at growing intervals: its files may be late.
+            pause = self._every * 2 ** min(self._failures, MOST_DOUBLINGS)
             self._stopping.wait(max(self._every, min(pause, LONGEST_PAUSE)))
 
     def _look(self) -> None:
@@ -211,8 +218,14 @@ def load(target: Target, max_rows: int) -> LoadedChampion:
     except BaseException:
         shutil.rmtree(folder)
         raise
-    columns = ColumnReader(scorer.manifest, max_rows)
-    champion = LoadedChampion(target, model, scorer, columns, datetime.now(UTC))
+    champion = LoadedChampion(
+        target,
+        model,
+        scorer,
+        ColumnReader(scorer.manifest, max_rows),
+        Model(signature=signature(scorer.manifest), flavors={FLAVOR_NAME: {MAIN: __name__}}),
+        datetime.now(UTC),
+    )
     # Not earlier: Java reads classes of a MOJO's jar when they are first needed.
     weakref.finalize(champion, shutil.rmtree, folder, ignore_errors=True)
     return champion

@@ -6,8 +6,7 @@ from typing import Any
 import orjson
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from mlflow.pyfunc import FLAVOR_NAME, MAIN, PyFuncModel
+from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import InvocationsResponse, invocations
 from starlette.concurrency import run_in_threadpool
 
@@ -15,7 +14,6 @@ from serving.errors import InputError
 from serving.invocation import invoke
 from serving.prediction import ModelIdentity, Prediction, check_key, predict_rows
 from serving.prediction_log import PredictionLog
-from serving.signature import signature
 from serving.web import metrics
 from serving.web.champions import ChampionWatch, LoadedChampion
 from serving.web.columns import Key, Rows, parse_object
@@ -46,11 +44,9 @@ class Predictor:
         check_idempotency_key(key)
         champion = self._champions.current()
         if len(body) <= SMALL_BODY:
-            rows, scored = _score(champion, parse_object(body), key)
+            rows, scored = _read_and_score(champion, body, key)
         else:
-            rows, scored = await run_in_threadpool(
-                lambda: _score(champion, parse_object(body), key)
-            )
+            rows, scored = await run_in_threadpool(_read_and_score, champion, body, key)
         stored = await self._record_async(scored, champion.model, key)
         if len(stored) <= MANY_ROWS:
             return _answer(rows.keys, stored, champion.model)
@@ -91,15 +87,12 @@ class Predictor:
                     raise MlflowException.invalid_parameter_value(str(error)) from None
                 return invoke(champion.scorer, champion.model, frame, params, record)
 
-        metadata = Model(
-            signature=signature(champion.scorer.manifest), flavors={FLAVOR_NAME: {MAIN: __name__}}
-        )
         return await run_in_threadpool(
             invocations,
             body,
             content_type,
-            PyFuncModel(metadata, Recording),
-            metadata.get_input_schema(),
+            PyFuncModel(champion.metadata, Recording),
+            champion.metadata.get_input_schema(),
         )
 
     async def _record_async(
@@ -124,6 +117,12 @@ def check_idempotency_key(key: str | None) -> None:
         check_key(KEY_HEADER, key)
     except InputError as error:
         raise invalid(KEY_HEADER, str(error).removeprefix(f"{KEY_HEADER}: ")) from None
+
+
+def _read_and_score(
+    champion: LoadedChampion, body: bytes, key: str | None
+) -> tuple[Rows, list[Prediction]]:
+    return _score(champion, parse_object(body), key)
 
 
 def _score(
