@@ -1,6 +1,7 @@
 """What the service shows to people: its root page and the documentation of its routes."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -125,14 +126,28 @@ async def _root(
     )
 
 
-def _metrics(champion: LoadedChampion | None) -> dict[str, float]:
-    """Return the metrics on the test rows under the names that people use."""
+@dataclass(frozen=True)
+class Metric:
+    """A metric on the test rows under the name that people use; the interval may be unknown."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+def _metrics(champion: LoadedChampion | None) -> list[Metric]:
     found = champion.target.metrics if champion else {}
-    return {
-        name.removeprefix("test_").replace("_", " "): value
+    return [
+        Metric(
+            name.removeprefix("test_").replace("_", " "),
+            value,
+            found.get(f"{name}_low"),
+            found.get(f"{name}_high"),
+        )
         for name, value in found.items()
-        if math.isfinite(value)
-    }
+        if math.isfinite(value) and not name.endswith(("_low", "_high"))
+    ]
 
 
 def _logged(log: PredictionLog) -> tuple[Counts | None, list[StoredPrediction], str | None]:
