@@ -211,7 +211,11 @@ def _plain_steps(pipeline: Any) -> list[tuple[str, Any]]:
 
 def _fitted(pipeline: Pipeline, configuration: Configuration, splits: Splits) -> Fitted:
     algorithm = configuration["algorithm"]
-    weighted = getattr(pipeline["classifier"], "class_weight", None) is not None
+    classifier = pipeline["classifier"]
+    if hasattr(classifier, "n_jobs"):
+        # Threads would add up a forest's shares in the order in which they end: last digits vary.
+        classifier.set_params(n_jobs=1)
+    weighted = getattr(classifier, "class_weight", None) is not None
     return Fitted(
         algorithm=algorithm,
         configuration=configuration,
