@@ -1,8 +1,11 @@
 """`mlflow run` in environments that it makes itself."""
 
+import pytest
+
 from tests.conftest import PROJECT, Workspace
 
 
+@pytest.mark.slow  # it installs two gigabytes
 def test_the_workflow_runs_in_an_environment_made_by_uv(tmp_path):
     elsewhere = Workspace(tmp_path)
     done = elsewhere.mlflow(

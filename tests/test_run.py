@@ -215,7 +215,7 @@ def test_configurations_are_kept_so_that_a_model_can_be_fitted_again(tracking, c
                 assert json.loads(text)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["h2o", "spark"])  # the workflow itself does it with PyCaret's
 def test_each_engine_can_fit_its_model_again(workspace, steps, candidates, engine):
     for run in candidates[engine]:
         if run.data.tags["refittable"] == "true":
