@@ -181,14 +181,27 @@ def serving(
     workspace: Workspace, model: str, *options: str, manager: str = "local", **extra: str
 ) -> Iterator[Server]:
     """Serve the champion `model` with MLflow's own server."""
+    command = [MLFLOW, "models", "serve", "-m", f"models:/{model}@champion"]
+    options = ("-p", "{port}", "--env-manager", manager, *options)
+    with started("serve", workspace, [*command, *options], "/ping", **extra) as server:
+        yield server
+
+
+@contextmanager
+def started(
+    name: str, workspace: Workspace, command: list[str], path: str, **extra: str
+) -> Iterator[Server]:
+    """Run a server at a free {port}, in a process group of its own, until `path` answers.
+
+    Its output goes to NAME-PORT.log in the workspace's folder.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    output = workspace.folder / f"serve-{port}.log"
-    command = [MLFLOW, "models", "serve", "-m", f"models:/{model}@champion", "-p", str(port)]
+    output = workspace.folder / f"{name}-{port}.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--env-manager", manager, *options],
+            [part.replace("{port}", str(port)) for part in command],
             cwd=workspace.folder,
             env=workspace.environment(**extra),
             stdout=log,
@@ -197,10 +210,10 @@ def serving(
         )
     server = Server(process, f"http://127.0.0.1:{port}", output)
     try:
-        wait_until_up(server, "/ping")
+        wait_until_up(server, path)
         yield server
     finally:
-        with suppress(ProcessLookupError):  # a test killed it
+        with suppress(ProcessLookupError):  # a test ended it
             server.kill()
 
 

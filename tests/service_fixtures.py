@@ -1,10 +1,8 @@
 """The service for tests: in this process around a tiny model, or as a process of its own."""
 
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from serving.app import create_app
 from serving.scorer import Feature, Manifest
 from serving.web.settings import Settings
 from steps.pipeline.export import linear_graph, write_onnx
-from tests.conftest import PROJECT, Server, Workspace, wait_until_up
+from tests.conftest import PROJECT, Server, Workspace, started
 
 UVICORN = str(Path(sys.executable).with_name("uvicorn"))
 
@@ -96,23 +94,7 @@ def running(
 @contextmanager
 def service(workspace: Workspace, *options: str, **extra: str) -> Iterator[Server]:
     """Run the service as a process, as `make serve` does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    output = workspace.folder / f"service-{port}.log"
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            [UVICORN, "serving.app:app", "--port", str(port), "--no-access-log", *options],
-            cwd=workspace.folder,
-            env=workspace.environment(PYTHONPATH=str(PROJECT), **extra),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    server = Server(process, f"http://127.0.0.1:{port}", output)
-    try:
-        wait_until_up(server, "/health/live")
+    command = [UVICORN, "serving.app:app", "--port", "{port}", "--no-access-log", *options]
+    extra = {"PYTHONPATH": str(PROJECT)} | extra
+    with started("service", workspace, command, "/health/live", **extra) as server:
         yield server
-    finally:
-        with suppress(ProcessLookupError):  # a test ended it
-            server.kill()

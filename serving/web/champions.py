@@ -22,11 +22,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.pyfunc import FLAVOR_NAME, MAIN
 
 from serving.errors import NoChampionError, ScorerError, ServingError
 from serving.prediction import ModelIdentity
+from serving.registry import SCORER_IN_MODEL, is_absent
 from serving.scorer import PortableScorer
 from serving.signature import signature
 from serving.web import metrics
@@ -35,7 +35,6 @@ from serving.web.columns import ColumnReader
 log = logging.getLogger("ml-pipes")
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/]+)|/(?P<version>\d+))/?")
-SCORER_IN_MODEL = Path("artifacts", "scorer")
 LONGEST_PAUSE, MOST_DOUBLINGS = 60.0, 10
 MLFLOW_SETTINGS = {
     # A registry that is away must not hold the watch for the minutes that MLflow takes by default.
@@ -171,9 +170,7 @@ def find(uri: str) -> Target | None:
     try:
         version = _version(client, named)
     except MlflowException as error:
-        # MLflow reports an absent alias as an invalid parameter.
-        absent = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
-        if error.error_code in absent:
+        if is_absent(error):
             return None
         raise
     number = str(version.version)

@@ -17,8 +17,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from serving.registry import is_absent
 from serving.scorer import Manifest
 from serving.signature import signature
 from steps.pipeline.errors import RegistryError
@@ -32,8 +32,7 @@ log = logging.getLogger("ml-pipes")
 CHAMPION, PREVIOUS, STAGE = "champion", "previous", "Production"
 # A version that is registered, but not yet promoted, says on which machine that is going on.
 UNFINISHED = "unfinished_on"
-# Where MLflow puts the artifacts "scorer" and "seen" of a pyfunc.
-SCORER_IN_MODEL = Path("artifacts") / "scorer"
+# Where MLflow puts the artifact "seen" of a pyfunc.
 SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
 # Of `serving`, what a champion needs not: the service, which reads the portable scorer only.
@@ -93,8 +92,7 @@ def find_champion(model_name: str) -> ModelVersion | None:
     try:
         return mlflow.MlflowClient().get_model_version_by_alias(model_name, CHAMPION)
     except MlflowException as error:
-        absent = (ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE")
-        if error.error_code in absent:  # no such model, or none with that alias
+        if is_absent(error):
             return None
         raise
 
