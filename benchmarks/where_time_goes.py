@@ -2,16 +2,18 @@
 
 make run ARGS="-P cache=false" && python -m benchmarks.where_time_goes
 
+data        reading, checking and splitting the table, and handing the splits to the engines
 training    fitting models, as the engines do it
-exporting   turning each into a portable scorer, and proving it equal on all validation rows
-recording   metrics with their intervals, pictures and the native model of each candidate
-the rest    Python's and Java's start, imports, reading splits, and MLflow between the steps
+judging     scoring the validation rows, metrics with their intervals, and the comparison
+exporting   turning each model into a portable scorer, and proving it equal on all these rows
+recording   what is logged: splits, metrics, pictures, native models
+the rest    Python's and Java's start and end, imports, and MLflow between the steps
 """
 
 import mlflow
 import pandas as pd
 
-COLUMNS = ("training", "exporting", "recording")
+COLUMNS = ("data", "training", "judging", "exporting", "recording")
 
 
 def where_time_goes() -> pd.DataFrame:
@@ -29,7 +31,7 @@ def where_time_goes() -> pd.DataFrame:
     table = pd.DataFrame(rows).set_index("step")
     whole = (main.info.end_time - main.info.start_time) / 1000
     between = whole - table.to_numpy().sum()
-    table.loc["main, between steps"] = [0.0, 0.0, 0.0, between]
+    table.loc["main, between steps"] = [0.0] * len(COLUMNS) + [between]
     table["all"] = table.sum(axis=1)
     table.loc["all"] = table.sum()
     return table
@@ -61,5 +63,7 @@ def _below(run: "mlflow.entities.Run") -> "list[mlflow.entities.Run]":
 if __name__ == "__main__":
     table = where_time_goes()
     print(table.to_string(float_format=lambda value: f"{value:.1f}"))
-    beyond = table.loc["all", "recording"] + table.loc["all", "the rest"]
-    print(f"\nbeyond training and exporting: {beyond:.0f} s of {table.loc['all', 'all']:.0f} s")
+    overhead = table.loc["all", "recording"] + table.loc["all", "the rest"]
+    print(
+        f"\nMLflow, Java, imports and logging: {overhead:.0f} s of {table.loc['all', 'all']:.0f} s"
+    )

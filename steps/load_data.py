@@ -10,6 +10,7 @@ import mlflow
 
 from steps.pipeline.plots import log_figures
 from steps.pipeline.profile_plots import profile
+from steps.pipeline.progress import spent_on
 from steps.pipeline.sources import read_source
 from steps.pipeline.splits import log_splits
 from steps.pipeline.step import step
@@ -21,7 +22,8 @@ log = logging.getLogger("ml-pipes")
 @step
 def load_data(data: str, target: str, time_column: str, split: str, seed: int) -> None:
     """Read, check and split the data."""
-    table = split_table(read_source(data), data, target, time_column, split, seed)
+    with spent_on("data"):
+        table = split_table(read_source(data), data, target, time_column, split, seed)
     described = log_splits(table, data, target, time_column)
     log_figures(profile(table, target), "plots")
     mlflow.set_tag("split", described.split)

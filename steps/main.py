@@ -10,11 +10,10 @@ import tempfile
 from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow.entities import Run
 
 from steps.pipeline.errors import EngineFailedError, StepError
-from steps.pipeline.leaderboard import as_text, ties
+from steps.pipeline.outcome import as_text, summary
 from steps.pipeline.registry import find_champion
 from steps.pipeline.step import step
 from steps.pipeline.workflow import run_step, train
@@ -95,29 +94,6 @@ def copy_pictures(selection_id: str) -> None:
             run_id=selection_id, artifact_path="plots", dst_path=folder
         )
         mlflow.log_artifacts(f"{folder}/plots", "plots")
-
-
-def summary(
-    board: pd.DataFrame, tags: dict[str, str], test: dict[str, float], model_name: str
-) -> str:
-    """Return what a person wants to know at the end, and what to type next."""
-    shown = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
-    figures = ", ".join(
-        f"{name} {test[name]:.4f} ({test[f'{name}_low']:.3f} to {test[f'{name}_high']:.3f})"
-        for name in shown
-    )
-    if tags["promoted"] == "true":
-        outcome = f"{model_name} version {tags['champion_version']} is the new champion"
-    else:
-        outcome = f"version {tags['champion_version']} of {model_name} stays the champion"
-    return f"""Winner: {tags["algorithm"]} ({tags["engine"]}); {ties(board)}.
-{figures}
-{outcome}: {tags["decision"]}.
-
-Next:
-  mlflow ui
-  MLPIPES_MODEL_URI=models:/{model_name}@champion make serve
-  mlflow models serve -m models:/{model_name}@champion -p 5002 --env-manager local"""
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals,
 from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
 from steps.pipeline.model_card import model_card, model_card_page
 from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_figures
+from steps.pipeline.progress import spent_on
 from steps.pipeline.promotion import Decision, assess_incumbent, decide
 from steps.pipeline.registry import (
     Lineage,
@@ -50,7 +51,8 @@ def select_champion(
     with open_splits(data_run_id) as splits:
         board = leaderboard(training_run_ids, splits.description.digests, metric)
         scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
-        board = compare_with_leader(board, metric, splits.validation.y, scores)
+        with spent_on("judging"):
+            board = compare_with_leader(board, metric, splits.validation.y, scores)
         figures = comparison_figures(board, metric, splits, scores)
         mlflow.log_table(board, "leaderboard.json")
         log_figures(figures, "plots")
@@ -141,13 +143,16 @@ def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
     scorer = PortableScorer.load(folder)
     scores, threshold = scorer.score(test.frame), scorer.manifest.threshold
     estimate = Estimate(test.y, scores)
+    with spent_on("judging"):
+        metrics = estimate.metrics | at_threshold(test.y, scores, threshold)
+        intervals = estimate.intervals | at_threshold_intervals(test.y, scores, threshold)
     challenger = Challenger(
         lineage=lineage,
         scorer=folder,
         manifest=scorer.manifest,
         scores=scores,
-        metrics=estimate.metrics | at_threshold(test.y, scores, threshold),
-        intervals=estimate.intervals | at_threshold_intervals(test.y, scores, threshold),
+        metrics=metrics,
+        intervals=intervals,
         figures=curves(test.y, scores, f"{lineage.algorithm}, test"),
         test_uses=uses,
     )

@@ -46,7 +46,7 @@ from steps.pipeline.candidates import (
 from steps.pipeline.errors import EngineError, ExportError
 from steps.pipeline.evaluation import ks
 from steps.pipeline.processes import tied_process
-from steps.pipeline.progress import progress
+from steps.pipeline.progress import progress, spent_on
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Part, Splits, open_splits, write_parquet
 from steps.pipeline.step import step
@@ -96,7 +96,8 @@ def train_h2o(data_run_id: str, profile: str, seed: int, h2o_url: str, refit_of:
 
 def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     """Return the best models and the best ensemble by KS on the validation split, best first."""
-    fit, stop, blend = map(_upload, _portions(splits.training, seed))
+    with spent_on("data"):
+        fit, stop, blend = map(_upload, _portions(splits.training, seed))
     automl = H2OAutoML(
         max_models=MODELS[profile],
         max_runtime_secs=SECONDS_AT_MOST[profile],
@@ -119,7 +120,8 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     mlflow.log_table(board, "h2o_leaderboard.json")
     if board.empty:
         raise EngineError("H2O AutoML gave no model; see its messages above")
-    validation = _upload(splits.validation)
+    with spent_on("data"):
+        validation = _upload(splits.validation)
     y = splits.validation.y
     ranked = sorted(
         (_fitted(h2o.get_model(name), validation, _algorithm(name)) for name in board["model_id"]),
@@ -134,10 +136,11 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
 def refit(splits: Splits, configuration: Configuration) -> Fitted:
     """Return the model of `configuration`, fitted on training and validation rows."""
     estimator = ESTIMATORS[configuration["algo"]](**configuration["parameters"])
-    rows = _upload(splits.training_and_validation())
+    with spent_on("data"):
+        rows, validation = map(_upload, (splits.training_and_validation(), splits.validation))
     with progress(f"H2O fits {configuration['algo']} on training and validation rows"):
         estimator.train(x=splits.names, y=splits.target, training_frame=rows)
-    return _fitted(estimator, _upload(splits.validation), configuration["name"])
+    return _fitted(estimator, validation, configuration["name"])
 
 
 def _portions(training: Part, seed: int) -> list[Part]:
@@ -169,7 +172,8 @@ def _upload(part: Part) -> h2o.H2OFrame:
 
 
 def _fitted(model: Any, validation: h2o.H2OFrame, algorithm: str) -> Fitted:
-    probability = model.predict(validation)["p1"].as_data_frame()["p1"].to_numpy(np.float64)
+    with spent_on("judging"):
+        probability = model.predict(validation)["p1"].as_data_frame()["p1"].to_numpy(np.float64)
     return Fitted(
         algorithm=algorithm,
         configuration=_configuration(model, algorithm),

@@ -42,7 +42,7 @@ from steps.pipeline.candidates import (
 from steps.pipeline.errors import EngineError, ExportError
 from steps.pipeline.evaluation import ks
 from steps.pipeline.export import linear_graph, write_onnx
-from steps.pipeline.progress import progress
+from steps.pipeline.progress import progress, spent_on
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Splits, open_splits
 from steps.pipeline.step import step
@@ -174,20 +174,21 @@ class Float64Experiment(ClassificationExperiment):
 def _experiment(splits: Splits, seed: int) -> ClassificationExperiment:
     """Return a PyCaret experiment whose only holdout is the validation split."""
     experiment = Float64Experiment()
-    experiment.setup(
-        data=splits.training.frame,
-        test_data=splits.validation.frame,
-        target=splits.target,
-        numeric_features=splits.names,
-        index=False,
-        numeric_imputation="median",
-        normalize=True,
-        session_id=seed,
-        memory=False,  # it would leave a cache in the temporary folder
-        system_log=False,
-        html=False,
-        verbose=False,
-    )
+    with spent_on("data"):
+        experiment.setup(
+            data=splits.training.frame,
+            test_data=splits.validation.frame,
+            target=splits.target,
+            numeric_features=splits.names,
+            index=False,
+            numeric_imputation="median",
+            normalize=True,
+            session_id=seed,
+            memory=False,  # it would leave a cache in the temporary folder
+            system_log=False,
+            html=False,
+            verbose=False,
+        )
     experiment.add_metric("ks", "KS", _ks_of_probabilities, target="pred_proba")
     return experiment
 
@@ -216,11 +217,13 @@ def _fitted(pipeline: Pipeline, configuration: Configuration, splits: Splits) ->
         # Threads would add up a forest's shares in the order in which they end: last digits vary.
         classifier.set_params(n_jobs=1)
     weighted = getattr(classifier, "class_weight", None) is not None
+    with spent_on("judging"):
+        probability = pipeline.predict_proba(splits.validation.X)[:, 1].astype(np.float64)
     return Fitted(
         algorithm=algorithm,
         configuration=configuration,
         positive_weight=configuration["positive_weight"] if weighted else 1.0,
-        probability=pipeline.predict_proba(splits.validation.X)[:, 1].astype(np.float64),
+        probability=probability,
         log_native=lambda: _log_native(pipeline, splits),
         export=lambda folder: _export(pipeline, folder, splits),
     )

@@ -46,7 +46,7 @@ from steps.pipeline.candidates import (
 from steps.pipeline.errors import EngineError
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.export import linear_graph, write_onnx
-from steps.pipeline.progress import progress
+from steps.pipeline.progress import progress, spent_on
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Part, Splits, open_splits
 from steps.pipeline.step import step
@@ -121,7 +121,8 @@ def fit(spark: SparkSession, configuration: Configuration, rows: Part, splits: S
     """Return the classifier of `configuration`, fitted on `rows`."""
     positive_weight = configuration.get("positive_weight", 1.0)
     parameters = configuration["parameters"] | {"featuresCol": VECTOR, "labelCol": splits.target}
-    frame = _read(spark, rows)
+    with spent_on("data"):
+        frame = _read(spark, rows)
     if positive_weight != 1.0:
         weight = F.when(F.col(splits.target) == 1, positive_weight).otherwise(1.0)
         frame = frame.withColumn(WEIGHT, weight)
@@ -135,11 +136,13 @@ def fit(spark: SparkSession, configuration: Configuration, rows: Part, splits: S
     with progress(f"Spark fits {configuration['algorithm']} on {rows.name} rows"):
         model = Pipeline(stages=stages).fit(frame.cache())
     frame.unpersist()
+    with spent_on("judging"):
+        probability = _probability(model, _read(spark, splits.validation))
     return Fitted(
         algorithm=configuration["algorithm"],
         configuration=configuration,
         positive_weight=positive_weight,
-        probability=_probability(model, _read(spark, splits.validation)),
+        probability=probability,
         log_native=lambda: _log_native(model, splits),
         export=lambda folder: _export(spark, model, folder, splits),
     )

@@ -228,14 +228,12 @@ class Steps:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [name, *arguments])
             mlflow.set_tracking_uri(self.uri)
-            mlflow.set_registry_uri(self.uri)
             try:
                 getattr(import_module(f"steps.{name}"), name)()
             except SystemExit as end:
                 return int(end.code or 0)
             finally:
                 mlflow.set_tracking_uri(None)
-                mlflow.set_registry_uri(None)
                 for number, handler in before.items():
                     signal.signal(number, handler)
         return 0

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import ks_2samp
 
-from steps.pipeline.leaderboard import as_text, compare_with_leader, ties
+from steps.pipeline.leaderboard import compare_with_leader
+from steps.pipeline.outcome import as_text, ties
 from steps.pipeline.plots import as_png, ks_curves, leaderboard_plot
 from steps.pipeline.profile_plots import drift, profile
 from steps.pipeline.sources import read_source

@@ -76,9 +76,11 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
     with mlflow.start_run(run_name=f"{engine} {fitted.algorithm}", nested=True):
         with spent_on("recording"):
             splits.log_inputs(splits.training, validation)
+        with spent_on("judging"):
             scores = fitted.scores
             estimate = Estimate(validation.y, scores)
             metrics = {f"val_{name}": value for name, value in estimate.with_bounds.items()}
+        with spent_on("recording"):
             mlflow.log_metrics(metrics)
             _log_scores(scores)
             mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())

@@ -9,8 +9,7 @@ from steps.pipeline.candidates import candidates_of
 from steps.pipeline.errors import EngineError, ParameterError
 from steps.pipeline.evaluation import Floats, Labels
 from steps.pipeline.intervals import Estimate, difference
-
-METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "val_brier")
+from steps.pipeline.outcome import METRICS
 
 
 def leaderboard(training_run_ids: list[str], digests: dict[str, str], metric: str) -> pd.DataFrame:
@@ -104,25 +103,3 @@ def compare_with_leader(
     compared = pd.concat([board, pd.DataFrame(rows, columns=names)], axis=1)
     compared.loc[compared["run_id"] == leader_id, "standing"] = "leader"
     return compared
-
-
-def as_text(board: pd.DataFrame, metric: str) -> str:
-    """Return `board` for a terminal."""
-    shown = board[["engine", "algorithm", *METRICS]].rename(
-        columns=lambda name: name.removeprefix("val_")
-    )
-    shown.insert(0, "rank", [str(i + 1) for i in range(len(board))])
-    ends = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
-    place = list(shown.columns).index(metric) + 1
-    shown.insert(place, "95 % interval", [f"{low:.3f} to {high:.3f}" for low, high in ends])
-    shown["standing"] = board["standing"]
-    shown["export"] = board["export"]
-    return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
-
-
-def ties(board: pd.DataFrame) -> str:
-    """Return in words how many candidates are as good as the leader, as far as one can tell."""
-    tied, others = int((board["standing"] == "tie").sum()), len(board) - 1
-    if not tied:
-        return f"none of the {others} others is within its margin"
-    return f"{tied} of the {others} others are tied with it: the difference may be chance"

@@ -13,7 +13,7 @@ log = logging.getLogger("ml-pipes")
 
 EVERY_SECONDS = 20
 
-# Of this process, by what they went into: "training", "exporting", "recording".
+# Of this process, by what they went into: see `benchmarks.where_time_goes`.
 seconds: dict[str, float] = defaultdict(float)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import mlflow.pyfunc
@@ -24,8 +25,10 @@ from serving.signature import signature
 from steps.pipeline.errors import RegistryError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.requirements import pinned
-from steps.pipeline.rows import Seen
 from steps.pipeline.sources import cache_folder
+
+if TYPE_CHECKING:  # what reads the registry only starts a second sooner
+    from steps.pipeline.rows import Seen
 
 log = logging.getLogger("ml-pipes")
 
@@ -59,7 +62,7 @@ class Lineage:
     refit: str
 
 
-def log_champion_model(scorer: Path, seen: Seen, example: pd.DataFrame) -> str:
+def log_champion_model(scorer: Path, seen: "Seen", example: pd.DataFrame) -> str:
     """Log the pyfunc around a portable scorer to the active run; return its model URI.
 
     Args:

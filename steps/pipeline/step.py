@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import gc
 import inspect
 import logging
 import os
@@ -60,6 +61,8 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         except TrackingError as error:
             print(f"ml-pipes: {title}: {error}", file=sys.stderr)
             sys.exit(error.exit_status)
+        # What was imported stays: no collection need look through it (PyCaret asks for many).
+        gc.freeze()
         run = mlflow.start_run(run_name=title)
         status = RunStatus.FAILED
         try:
