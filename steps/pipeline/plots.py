@@ -70,9 +70,10 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
     shown = np.clip(scores, LOWEST, 1 - LOWEST)
     for label, color in ((0, NEGATIVE), (1, POSITIVE)):
         distribution = ecdf(shown[y == label]).cdf
+        kept = np.unique(np.linspace(0, len(distribution.quantiles) - 1, 1000).astype(int))
         axes.step(
-            distribution.quantiles,
-            distribution.probabilities,
+            distribution.quantiles[kept],
+            distribution.probabilities[kept],
             where="post",
             color=color,
             label=f"class {label}",
@@ -81,8 +82,9 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
     below = [float((scores[y == label] < at).mean()) for label in (0, 1)]
     axes.vlines(np.clip(at, LOWEST, 1 - LOWEST), min(below), max(below), color=MARK, ls="--")
     axes.set_xscale("logit", one_half="0.5")
+    axes.minorticks_off()  # they take longer than all the rest, and so below
     axes.set(xlabel="score", ylabel="share of rows below")
-    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="center")
+    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="upper left")
 
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
@@ -92,6 +94,7 @@ def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.plot(predicted, observed, "o-", color=POSITIVE, label="model")
     lowest = min(np.min(observed), np.min(predicted)) / 2
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
+    axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="share of class 1")
     axes.legend(loc="upper left")
 
