@@ -8,7 +8,7 @@ import logging
 
 import mlflow
 
-from steps.pipeline.plots import log_figures
+from steps.pipeline.plots import log_pictures
 from steps.pipeline.profile_plots import profile
 from steps.pipeline.progress import spent_on
 from steps.pipeline.sources import read_source
@@ -25,7 +25,7 @@ def load_data(data: str, target: str, time_column: str, split: str, seed: int) -
     with spent_on("data"):
         table = split_table(read_source(data), data, target, time_column, split, seed)
     described = log_splits(table, data, target, time_column)
-    log_figures(profile(table, target), "plots")
+    log_pictures(profile(table, target), "plots")
     mlflow.set_tag("split", described.split)
     counts = {"duplicates_removed": described.duplicates}
     counts |= {f"{name}_rows": rows for name, rows in described.rows.items()}

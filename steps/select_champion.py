@@ -18,8 +18,9 @@ from steps.pipeline.candidates import candidates_of, download_scorer, validation
 from steps.pipeline.evaluation import Floats, at_threshold
 from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals, bounds
 from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
+from steps.pipeline.ledger import log_history
 from steps.pipeline.model_card import model_card, model_card_page
-from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_figures
+from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_pictures
 from steps.pipeline.progress import spent_on
 from steps.pipeline.promotion import Decision, assess_incumbent, decide
 from steps.pipeline.registry import (
@@ -53,15 +54,15 @@ def select_champion(
         scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
         with spent_on("judging"):
             board = compare_with_leader(board, metric, splits.validation.y, scores)
-        figures = comparison_figures(board, metric, splits, scores)
         mlflow.log_table(board, "leaderboard.json")
-        log_figures(figures, "plots")
+        pictures = log_pictures(comparison_figures(board, metric, splits, scores), "plots")
         winner = best(board)
         lineage = lineage_of(winner, metric, data_run_id, refit, cache)
         with download_scorer(lineage.model_run_id) as scorer:
             challenger = test_once(lineage, scorer, splits)
             with one_selection(model_name):
-                promote_or_not(challenger, splits, promotion, model_name, figures)
+                promote_or_not(challenger, splits, promotion, model_name, pictures)
+                log_history(model_name)
 
 
 def comparison_figures(
@@ -129,7 +130,7 @@ class Challenger:
     scores: Floats
     metrics: dict[str, float]
     intervals: dict[str, Interval]
-    figures: dict[str, Figure]
+    pictures: dict[str, bytes]
     test_uses: int
 
 
@@ -153,12 +154,11 @@ def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
         scores=scores,
         metrics=metrics,
         intervals=intervals,
-        figures=curves(test.y, scores, f"{lineage.algorithm}, test"),
+        pictures=log_pictures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test"),
         test_uses=uses,
     )
     values = challenger.metrics | bounds(challenger.intervals)
     mlflow.log_metrics({f"test_{name}": value for name, value in values.items()})
-    log_figures(challenger.figures, "plots/test")
     return challenger
 
 
@@ -180,7 +180,7 @@ def promote_or_not(
     splits: Splits,
     promotion: str,
     model_name: str,
-    comparison: dict[str, Figure],
+    comparison: dict[str, bytes],
 ) -> None:
     """Decide against the incumbent; register and promote the challenger if it wins."""
     lineage = challenger.lineage
@@ -207,7 +207,7 @@ def promote_or_not(
             decision.reason,
         )
         mlflow.log_text(card, "model_card.md")
-        page = model_card_page(card, comparison | challenger.figures)
+        page = model_card_page(card, comparison | challenger.pictures)
         mlflow.log_text(page, "model_card.html")
         example = example_rows(splits.test, challenger.scores)
         uri = log_champion_model(challenger.scorer, seen, example)

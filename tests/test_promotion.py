@@ -160,8 +160,10 @@ def select(workspace, steps, engines: str, **parameters: str):
     )
 
 
-def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, steps):
-    client, name = workspace.client, "duel"
+@pytest.fixture(scope="module")
+def duel(workspace, steps) -> str:
+    """A model whose second version was promoted over the first."""
+    name = "duel"
     for promotion, outcome in (
         ("better", "first champion"),
         ("auto", "stays champion: it is not significantly better"),
@@ -170,6 +172,11 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
         done = select(workspace, steps, "pycaret", model_name=name, promotion=promotion)
         assert done.returncode == 0, done.stderr
         assert outcome in done.stderr
+    return name
+
+
+def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, duel):
+    client, name = workspace.client, duel
     versions = client.search_model_versions(f"name = '{name}'")
     assert len(versions) == 2, "one that is not promoted is not registered"
     assert int(client.get_model_version_by_alias(name, "champion").version) == 2
@@ -181,6 +188,42 @@ def test_a_better_one_takes_over_and_the_old_one_is_kept_as_previous(workspace, 
         for run in workspace.runs("attributes.run_name = 'select_champion'")
     ]
     assert len(set(uses)) == len(uses), "each selection counts one use of the test rows more"
+
+
+def test_a_rollback_swaps_both_and_the_ledger_tells_all(workspace, duel):
+    client = workspace.client
+    for number, other in ((1, 2), (2, 1)):  # and back, so that other tests find what they left
+        done = workspace.run("rollback", model_name=duel)
+        assert done.returncode == 0, done.stderr
+        assert f"version {number} of duel is champion again, instead of {other}" in done.stderr
+        assert int(client.get_model_version_by_alias(duel, "champion").version) == number
+        assert int(client.get_model_version_by_alias(duel, "previous").version) == other
+        assert client.get_model_version(duel, str(number)).current_stage == "Production"
+    (run, *_) = workspace.runs("attributes.run_name = 'rollback'")
+    file = client.download_artifacts(run.info.run_id, "champion_history.json")
+    table = pd.read_json(file, orient="split")
+    assert [(row.version, row.by) for row in table.itertuples()] == [
+        (1, "select_champion"),
+        (2, "select_champion"),
+        (1, "rollback"),
+        (2, "rollback"),
+    ]
+    assert "promotion=always" in table["reason"][1]
+    assert table["run_id"].iloc[-1] == run.info.run_id
+
+
+def test_a_rollback_to_what_cannot_be_read_changes_nothing(workspace, duel):
+    client = workspace.client
+    version = client.create_model_version(duel, str(workspace.folder / "nothing")).version
+    client.set_registered_model_alias(duel, "previous", version)
+    try:
+        done = workspace.run("rollback", model_name=duel)
+        assert done.returncode != 0
+        assert "of duel cannot be read, so nothing changed" in done.stderr
+        assert int(client.get_model_version_by_alias(duel, "champion").version) == 2
+    finally:
+        client.set_registered_model_alias(duel, "previous", "1")
+        client.delete_model_version(duel, version)
 
 
 def test_two_selections_at_once_make_one_champion(workspace, steps):

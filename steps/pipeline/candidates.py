@@ -21,7 +21,7 @@ from steps.pipeline.errors import EngineError, ExportError, ParameterError
 from steps.pipeline.evaluation import Floats, Labels, ks_threshold
 from steps.pipeline.export import prove
 from steps.pipeline.intervals import Estimate
-from steps.pipeline.plots import curves, log_figures
+from steps.pipeline.plots import curves, log_pictures
 from steps.pipeline.progress import spent_on
 from steps.pipeline.reference import QUANTILES
 from steps.pipeline.splits import Splits
@@ -84,7 +84,7 @@ def record_candidate(engine: str, fitted: Fitted, splits: Splits) -> None:
             mlflow.log_metrics(metrics)
             _log_scores(scores)
             mlflow.set_tag("refittable", str(fitted.configuration is not None).lower())
-            log_figures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
+            log_pictures(curves(validation.y, scores, f"{engine} {fitted.algorithm}"), "plots")
         verdict = _log_model(engine, fitted, splits)
         log.info(
             "%s %s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",

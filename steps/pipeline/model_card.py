@@ -3,11 +3,9 @@
 from base64 import b64encode
 
 from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
 
 from serving.scorer import Manifest
 from steps.pipeline.intervals import Interval
-from steps.pipeline.plots import as_png
 from steps.pipeline.registry import Lineage
 from steps.pipeline.splits import Description
 
@@ -57,12 +55,12 @@ Champion because {reason}.
 """
 
 
-def model_card_page(card: str, figures: dict[str, Figure]) -> str:
+def model_card_page(card: str, pictures: dict[str, bytes]) -> str:
     """Return `card` as a page of HTML that holds its pictures, by file name, in itself."""
-    pictures = "\n".join(
+    shown = "\n".join(
         f'<figure><img alt="{name.removesuffix(".png")}" '
-        f'src="data:image/png;base64,{b64encode(as_png(figure)).decode()}"></figure>'
-        for name, figure in figures.items()
+        f'src="data:image/png;base64,{b64encode(picture).decode()}"></figure>'
+        for name, picture in pictures.items()
     )
     text = MarkdownIt().enable("table").render(card)
     return f"""<!DOCTYPE html>
@@ -71,6 +69,6 @@ def model_card_page(card: str, figures: dict[str, Figure]) -> str:
 <title>Model card</title>
 <style>{STYLE}</style>
 {text}
-{pictures}
+{shown}
 </html>
 """

@@ -1,9 +1,11 @@
 """The pictures of a model and of a comparison. Each function returns a figure to log."""
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import mlflow
@@ -30,11 +32,14 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def log_figures(figures: dict[str, Figure], folder: str) -> None:
-    """Log `figures`, by file name, to the active run. Fonts are looked up only here."""
-    with own_style():
-        for name, figure in figures.items():
-            mlflow.log_figure(figure, f"{folder}/{name}")
+def log_pictures(figures: dict[str, Figure], folder: str) -> dict[str, bytes]:
+    """Log `figures`, by file name, to the active run; return them as they were drawn."""
+    pictures = {name: as_png(figure) for name, figure in figures.items()}
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
+        for name, picture in pictures.items():
+            (Path(temporary) / name).write_bytes(picture)
+        mlflow.log_artifacts(temporary, folder)
+    return pictures
 
 
 @own_style()
@@ -198,7 +203,7 @@ def _few(places: Floats) -> npt.NDArray[np.intp]:
 
 @own_style()
 def as_png(figure: Figure) -> bytes:
-    """Return `figure` as a PNG file."""
+    """Return `figure` as a PNG file. Fonts are looked up only here."""
     file = BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from serving.registry import is_absent
 from serving.scorer import Manifest
 from serving.signature import signature
+from steps.pipeline import ledger
 from steps.pipeline.errors import RegistryError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.requirements import pinned
@@ -92,8 +93,13 @@ def log_champion_model(scorer: Path, seen: "Seen", example: pd.DataFrame) -> str
 
 def find_champion(model_name: str) -> ModelVersion | None:
     """Return the version with the alias `champion`, or None."""
+    return find_version(model_name, CHAMPION)
+
+
+def find_version(model_name: str, alias: str) -> ModelVersion | None:
+    """Return the version with `alias`, or None."""
     try:
-        return mlflow.MlflowClient().get_model_version_by_alias(model_name, CHAMPION)
+        return mlflow.MlflowClient().get_model_version_by_alias(model_name, alias)
     except MlflowException as error:
         if is_absent(error):
             return None
@@ -137,12 +143,37 @@ def _finish_or_delete(model_name: str, version: str) -> None:
     champion = find_champion(model_name)
     if champion is not None and str(champion.version) == version:
         _set_stage(model_name, version)
+        _note_promotion(model_name, champion)
         client.delete_model_version_tag(model_name, version, UNFINISHED)
         return
     log.info("version %s of %s was not promoted: deleting it", version, model_name)
     client.delete_model_version(model_name, version)
     if not client.search_model_versions(f"name = '{model_name}'"):
         client.delete_registered_model(model_name)
+
+
+def _note_promotion(model_name: str, champion: ModelVersion) -> None:
+    """Enter a promotion into the ledger, once."""
+    version, reigns = str(champion.version), ledger.history(model_name)
+    if reigns and reigns[-1].version == version:
+        return
+    previous = find_version(model_name, PREVIOUS)
+    ledger.note(
+        model_name,
+        version,
+        after=str(previous.version) if previous else None,
+        by="select_champion",
+        run_id=champion.tags.get("selection_run_id", ""),
+        why=champion.tags.get("decision", ""),
+    )
+
+
+def put_back(model_name: str, version: str, instead_of: str) -> None:
+    """Make an earlier `version` the champion; the present one becomes `previous`."""
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias(model_name, CHAMPION, version)
+    client.set_registered_model_alias(model_name, PREVIOUS, instead_of)
+    _set_stage(model_name, version)
 
 
 def register(

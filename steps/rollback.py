@@ -1,0 +1,73 @@
+"""Put the champion before the present one back, as one recorded step.
+
+mlflow run . -e rollback
+mlflow run . -e rollback -P model_name=credit-card-fraud
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from serving.errors import ScorerError
+from serving.registry import SCORER_IN_MODEL
+from serving.scorer import PortableScorer
+from steps.pipeline import ledger
+from steps.pipeline.errors import RegistryError
+from steps.pipeline.registry import CHAMPION, PREVIOUS, find_version, one_selection, put_back
+from steps.pipeline.step import step
+
+log = logging.getLogger("ml-pipes")
+
+
+@step
+def rollback(model_name: str) -> None:
+    """Swap the aliases `champion` and `previous`; servers follow within seconds."""
+    run = mlflow.active_run()
+    assert run is not None, "a step is a run"
+    with one_selection(model_name):
+        present, earlier = (number_of(model_name, alias) for alias in (CHAMPION, PREVIOUS))
+        if present == earlier:
+            raise RegistryError(f"version {present} of {model_name} is champion already")
+        check_that_it_serves(model_name, earlier)
+        put_back(model_name, earlier, instead_of=present)
+        reason = f"rolled back from version {present}"
+        ledger.note(model_name, earlier, present, "rollback", run.info.run_id, reason)
+    ledger.log_history(model_name)
+    mlflow.set_tags({"champion_version": earlier, "previous_version": present})
+    log.info("version %s of %s is champion again, instead of %s", earlier, model_name, present)
+
+
+def number_of(model_name: str, alias: str) -> str:
+    """Return the number of the version with `alias`.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    version = find_version(model_name, alias)
+    if version is None:
+        raise RegistryError(f"no version of {model_name} has the alias {alias}: nothing to go back")
+    return str(version.version)
+
+
+def check_that_it_serves(model_name: str, version: str) -> None:
+    """Load the portable scorer of a version, before anyone is asked to serve it.
+
+    Raises:
+        RegistryError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        try:
+            uri = f"models:/{model_name}/{version}"
+            model = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
+            PortableScorer.load(Path(model) / SCORER_IN_MODEL)
+        except (MlflowException, OSError, ScorerError) as error:
+            raise RegistryError(
+                f"version {version} of {model_name} cannot be read, so nothing changed: {error}"
+            ) from error
+
+
+if __name__ == "__main__":
+    rollback()
