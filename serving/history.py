@@ -131,11 +131,29 @@ def feature_names(
     return list(dict.fromkeys(name for features in found.scalars() for name in features))
 
 
+def start_of_last(connection: sa.Connection, model_name: str, count: int) -> datetime | None:
+    """Return when the `count`-th newest prediction of a model was made; None if there are fewer."""
+    query = sa.select(predictions.c.created_at).where(predictions.c.model_name == model_name)
+    query = query.order_by(predictions.c.created_at.desc()).offset(count - 1).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
 def stream(
-    connection: sa.Connection, since: datetime | None, until: datetime | None, chunk: int
+    connection: sa.Connection,
+    since: datetime | None,
+    until: datetime | None,
+    chunk: int,
+    model_name: str | None = None,
+    labelled_only: bool = False,
 ) -> Iterator[list[StoredPrediction]]:
     """Yield the predictions made from `since` to before `until`, oldest first, in chunks."""
     query = with_truth().order_by(predictions.c.created_at, predictions.c.prediction_id)
+    if model_name is not None:
+        query = query.where(predictions.c.model_name == model_name)
+    if labelled_only:
+        query = query.where(
+            predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
+        )
     found = connection.execution_options(yield_per=chunk).execute(_within(query, since, until))
     for rows in found.mappings().partitions():
         yield [StoredPrediction(**row) for row in rows]

@@ -4,7 +4,6 @@ mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID
 """
 
 import logging
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals,
 from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
 from steps.pipeline.ledger import log_history
 from steps.pipeline.model_card import model_card, model_card_page
+from steps.pipeline.parameters import as_given
 from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_pictures
 from steps.pipeline.progress import spent_on
 from steps.pipeline.promotion import Decision, assess_incumbent, decide
+from steps.pipeline.reference import Reference
 from steps.pipeline.registry import (
     Lineage,
     log_champion_model,
@@ -105,9 +106,7 @@ def refitted(winner: "pd.Series[Any]", cache: bool) -> str:
     if not winner["refittable"]:
         log.info("%s cannot be fitted again: it is used as it is", name)
         return str(winner["run_id"])
-    logged = mlflow.get_run(winner["training_run_id"]).data.params
-    # MLflow notes a parameter as its shell would read it: "''" is empty.
-    searched_with = {name: "".join(shlex.split(value)) for name, value in logged.items()}
+    searched_with = as_given(mlflow.get_run(winner["training_run_id"]).data.params)
     run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]}, cache)
     (model,) = candidates_of(run_id)
     if model.data.tags["proven"] != "true":
@@ -210,7 +209,10 @@ def promote_or_not(
         page = model_card_page(card, comparison | challenger.pictures)
         mlflow.log_text(page, "model_card.html")
         example = example_rows(splits.test, challenger.scores)
-        uri = log_champion_model(challenger.scorer, seen, example)
+        was_refitted = lineage.refit == "true"
+        fitted_on = splits.training_and_validation() if was_refitted else splits.training
+        reference = Reference.of(fitted_on.X, challenger.scores)
+        uri = log_champion_model(challenger.scorer, seen, reference, example)
         tags = asdict(lineage) | {
             "decision": decision.reason,
             "test_uses": str(challenger.test_uses),

@@ -7,6 +7,7 @@ PipelineError
  ├─ EngineError       an engine cannot start or gave no model
  ├─ ExportError       a model cannot be turned into a portable scorer
  ├─ TrackingError     the tracking server cannot be reached
+ ├─ BusyError         another process does the same
  ├─ RegistryError     the registry cannot be read, or changed meanwhile
  ├─ StepError         a step of the workflow failed
  └─ EngineFailedError the workflow ended without some of its engines
@@ -47,6 +48,10 @@ class TrackingError(PipelineError):
 
 class RegistryError(PipelineError):
     """The registry cannot be read, or another selection changed it meanwhile."""
+
+
+class BusyError(PipelineError):
+    """Another process of this machine does what only one may do at a time."""
 
 
 class StepError(PipelineError):

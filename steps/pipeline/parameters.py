@@ -1,10 +1,12 @@
 """The type of each parameter. Defaults stand in `MLproject` alone."""
 
+import re
+import shlex
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import yaml
@@ -28,6 +30,11 @@ def engine_names() -> list[str]:
         for name in entry_points()
         if name.startswith(ENGINE_PREFIX)
     ]
+
+
+def as_given(logged: dict[str, str]) -> dict[str, str]:
+    """Return the values of parameters that MLflow logged as its shell would read them."""
+    return {name: "".join(shlex.split(value)) for name, value in logged.items()}  # "''" is empty
 
 
 class CommaList(click.ParamType[list[str]]):
@@ -77,25 +84,51 @@ class NonEmpty(click.ParamType[str]):
         return text
 
 
-class Moment(click.ParamType[datetime | None]):
+class Moment(click.ParamType[datetime]):
     """A date or time in ISO 8601, in UTC unless it says otherwise."""
 
     name = "time"
 
-    def __init__(self, optional: bool = False) -> None:
-        self.optional = optional
-
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime | None:
-        """Return the moment, None for an optional one that is empty."""
-        if self.optional and not str(value).strip():
-            return None
+    ) -> datetime:
+        """Return the moment."""
         try:
             moment = datetime.fromisoformat(str(value).strip())
         except ValueError:
             self.fail(f"{value!r} is not a time such as 2026-01-31T12:00:00Z", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Span(click.ParamType[timedelta]):
+    """A length of time such as 7d, 36h or 90m."""
+
+    name = "span"
+    UNITS: ClassVar = {"d": "days", "h": "hours", "m": "minutes"}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return its length."""
+        found = re.fullmatch(r"([1-9][0-9]{0,5})([dhm])", str(value).strip())
+        if not found:
+            self.fail(f"{value!r} is not a span such as 7d, 36h or 90m", param, ctx)
+        return timedelta(**{self.UNITS[found[2]]: int(found[1])})
+
+
+class Optional(click.ParamType[Any]):
+    """A value of another type, or nothing."""
+
+    name = "optional"
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value, None if it is empty."""
+        if not str(value).strip():
+            return None
+        return self.kind.convert(value, param, ctx)
 
 
 class NewTable(click.ParamType[Path]):
@@ -171,9 +204,30 @@ PARAMETERS: dict[str, Parameter] = {
         NewTable(), "the file to write, `.csv` or `.parquet`; it must not be there yet"
     ),
     "since": Parameter(
-        Moment(optional=True), "from this time on (ISO 8601, UTC unless it says otherwise)"
+        Optional(Moment()), "from this time on (ISO 8601, UTC unless it says otherwise)"
     ),
-    "until": Parameter(Moment(optional=True), "to before this time"),
+    "until": Parameter(Optional(Moment()), "to before this time"),
+    "window": Parameter(
+        Span(), "how far back from now, such as `7d`, `36h` or `90m`; not with the three after it"
+    ),
+    "last": Parameter(Optional(click.IntRange(min=1)), "the last so many predictions"),
+    "psi_limit": Parameter(
+        click.FloatRange(min=0, min_open=True),
+        "the population stability index above which a feature, or the score, has drifted",
+    ),
+    "drift_share": Parameter(
+        click.FloatRange(0, 1, min_open=True), "the share of drifted features that counts as drift"
+    ),
+    "metric_floor": Parameter(
+        Optional(click.FloatRange(0, 1)),
+        "the champion is degraded when its live metric is below; empty: the lower end of the "
+        "95 % interval that it had on the test rows",
+    ),
+    "retrain": Parameter(
+        click.Choice(["never", "auto", "always"]),
+        "`auto`: when drift or degradation is found that led to no retraining yet; `never`; "
+        "`always`",
+    ),
     "before": Parameter(Moment(), "predictions made before this time are removed (ISO 8601)"),
     "log_uri": Parameter(
         click.STRING,

@@ -25,6 +25,7 @@ from serving.signature import signature
 from steps.pipeline import ledger
 from steps.pipeline.errors import RegistryError
 from steps.pipeline.parameters import PROJECT
+from steps.pipeline.reference import REFERENCE_IN_MODEL, Reference
 from steps.pipeline.requirements import pinned
 from steps.pipeline.sources import cache_folder
 
@@ -63,12 +64,15 @@ class Lineage:
     refit: str
 
 
-def log_champion_model(scorer: Path, seen: "Seen", example: pd.DataFrame) -> str:
+def log_champion_model(
+    scorer: Path, seen: "Seen", reference: Reference, example: pd.DataFrame
+) -> str:
     """Log the pyfunc around a portable scorer to the active run; return its model URI.
 
     Args:
         scorer: the folder of the portable scorer.
         seen: the rows that took part in fitting and choosing it.
+        reference: what its live predictions will be compared with.
         example: a few valid rows of features, which become the input example.
     """
     manifest = Manifest.read(scorer)
@@ -78,11 +82,18 @@ def log_champion_model(scorer: Path, seen: "Seen", example: pd.DataFrame) -> str
         shutil.copytree(PROJECT / "serving", code, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
         seen_file = Path(temporary) / SEEN_IN_MODEL.name
         seen.write(seen_file)
+        reference_folder = Path(temporary) / REFERENCE_IN_MODEL.name
+        reference_folder.mkdir()
+        reference.write(reference_folder)
         model = mlflow.pyfunc.log_model(
             name="champion",
             python_model=str(PROJECT / "serving" / "champion.py"),
             code_paths=[str(code)],
-            artifacts={"scorer": str(scorer), "seen": str(seen_file)},
+            artifacts={
+                "scorer": str(scorer),
+                "seen": str(seen_file),
+                "reference": str(reference_folder),
+            },
             signature=signature(manifest),
             input_example=(example, {"request_id": ""}),
             pip_requirements=pinned(*REQUIREMENTS, *REQUIREMENTS_OF_KIND[manifest.kind]),
@@ -106,6 +117,14 @@ def find_version(model_name: str, alias: str) -> ModelVersion | None:
         raise
 
 
+def lock_of(model_name: str, purpose: str = "") -> FileLock:
+    """Return the lock of this machine for a purpose with a registered model."""
+    key = f"{mlflow.get_registry_uri()} {model_name} {purpose}".strip()
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+
+
 @contextmanager
 def one_selection(model_name: str) -> Iterator[None]:
     """Let one process of this machine at a time decide on the champion of `model_name`.
@@ -114,10 +133,7 @@ def one_selection(model_name: str) -> Iterator[None]:
     the same name in the same registry is not held up: MLflow's registry knows no lock.
     `register` sees most of such cases.
     """
-    key = hashlib.sha256(f"{mlflow.get_registry_uri()} {model_name}".encode()).hexdigest()
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{key[:16]}.lock")
+    lock = lock_of(model_name)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -10,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import fsspec
+import mlflow
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from mlflow.exceptions import MlflowException
 
 from steps.pipeline.errors import SourceError
 from steps.pipeline.parameters import PROJECT
@@ -26,6 +28,7 @@ CREDITCARD_SHA256 = "76274b691b16a6c49d3f159c883398e03ccd6d1ee12d9d8ee38f4b4b985
 # The same table on OpenML, in another notation: compared by its values.
 CREDITCARD_OPENML_ID = 42175
 CREDITCARD_VALUES_SHA256 = "287dfe98294d11e6528b96cfdf565198c81c3f1b8888569e50959f69615cfe6b"
+RUNS = "runs:/"
 SAMPLE = PROJECT / "data" / "creditcard_sample.parquet"
 
 
@@ -34,7 +37,8 @@ def read_source(data: str) -> pa.Table:
 
     Args:
         data: "creditcard" (the full real set, fetched once), "sample" (the one in this
-            repo), or the path or URI of a CSV or Parquet file.
+            repo), or the path or URI of a CSV or Parquet file; runs:/RUN_ID/PATH is an
+            artifact of a run.
 
     Raises:
         SourceError: it cannot be fetched or read.
@@ -43,7 +47,18 @@ def read_source(data: str) -> pa.Table:
         return read_table(str(cached_creditcard()))
     if data == "sample":
         return read_table(str(SAMPLE))
+    if data.startswith(RUNS):
+        return _read_artifact(data)
     return read_table(data)
+
+
+def _read_artifact(uri: str) -> pa.Table:
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise SourceError(f"{uri}: no such artifact: {_first_line(error)}") from error
+        return read_table(path)
 
 
 def content_digest(data: str) -> str | None:
@@ -53,6 +68,8 @@ def content_digest(data: str) -> str | None:
     """
     if data == "creditcard":
         return CREDITCARD_SHA256
+    if data.startswith(RUNS):
+        return data  # what a run has logged does not change
     uri = str(SAMPLE) if data == "sample" else data
     try:
         system, path = fsspec.url_to_fs(uri)

@@ -25,6 +25,7 @@ from steps.pipeline.reference import describe
 from steps.pipeline.table import SplitTable
 
 FOLDER = "splits"
+TIMES = "times.parquet"
 DESCRIPTION = "splits.json"
 # Small row groups let Spark divide the file, in the same way on every machine.
 ROW_GROUP = 20_000
@@ -123,6 +124,17 @@ class Splits:
         """The untouched rows, for the champion and the incumbent only."""
         return self._part("test")
 
+    def all_rows(self) -> pd.DataFrame:
+        """Return the rows of all parts in their order, with their times if they have any."""
+        parts = (self.training, self.validation, self.test)
+        frame = pd.concat([part.frame for part in parts], ignore_index=True)
+        if not any(self.description.latest.values()):
+            return frame
+        path = mlflow.artifacts.download_artifacts(
+            run_id=self.run_id, artifact_path=f"{FOLDER}/{TIMES}", dst_path=str(self._folder)
+        )
+        return pd.concat([pd.read_parquet(path), frame], axis=1)
+
     def training_and_validation(self) -> Part:
         """Return both as one part, in a file of its own: what a winner is fitted on again."""
         frame = pd.concat([self.training.frame, self.validation.frame], ignore_index=True)
@@ -166,6 +178,9 @@ def log_splits(table: SplitTable, source: str, target: str, time_column: str) ->
             digests[name] = write_parquet(frame, folder / f"{name}.parquet")
             uri = f"{run.info.artifact_uri}/{FOLDER}/{name}.parquet"
             _log_input(frame, uri, target, name, digests[name])
+        if table.times is not None:
+            in_order = [table.times[part.index] for part in table.parts.values()]
+            pd.concat(in_order).to_frame(time_column).to_parquet(folder / TIMES, index=False)
         # A schema, not a fit: a gap that first comes later must not stop the engines.
         missing = pd.concat(
             [part[table.features].isna().any() for part in table.parts.values()], axis=1

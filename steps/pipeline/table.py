@@ -23,7 +23,7 @@ FEWEST_ROWS_OF_A_CLASS = {"training": 20, "validation": 5, "test": 5}
 class SplitTable:
     """A checked table in three parts: feature columns as float64, the target as int64.
 
-    `latest` is the last time in each part, as text; empty without a time column.
+    `times` are those of the rows, by the index of the parts; None without a time column.
     """
 
     training: pd.DataFrame
@@ -32,7 +32,15 @@ class SplitTable:
     features: list[str]
     duplicates: int
     kind: str
-    latest: dict[str, str]
+    times: "pd.Series[Any] | None"
+
+    @property
+    def latest(self) -> dict[str, str]:
+        """The last time in each part, as text; empty without a time column."""
+        return {
+            name: "" if self.times is None else str(self.times[part.index].max())
+            for name, part in self.parts.items()
+        }
 
     @property
     def parts(self) -> dict[str, pd.DataFrame]:
@@ -77,12 +85,8 @@ def split_table(
         raise DataError(
             f"{source}: column {empty.idxmax()}: must not be missing in every training row"
         )
-    latest = {
-        name: "" if times is None else str(times[part.index].max())
-        for name, part in zip(FEWEST_ROWS_OF_A_CLASS, parts, strict=True)
-    }
     kind = "temporal" if temporal else "stratified"
-    splits = SplitTable(*parts, features, rows - len(frame), kind, latest)
+    splits = SplitTable(*parts, features, rows - len(frame), kind, times)
     for name, part in splits.parts.items():
         positives = int(part[target].sum())
         fewest = FEWEST_ROWS_OF_A_CLASS[name]
