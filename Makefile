@@ -8,7 +8,7 @@ export DO_NOT_TRACK := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow serve ui lint lock clean
+.PHONY: help run test test-slow demo serve ui lint lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: $(VENV)/dev ## Run all tests but the slow ones (ARGS="-m quick" for the qu
 
 test-slow: $(VENV)/dev ## Run the tests that take long or need much
 	python -m pytest -m slow $(ARGS)
+
+demo: $(VENV)/run ## Play the closed loop in a few minutes: drift, retraining, a new champion (ARGS="-P clean=true" removes it)
+	mlflow run . -e demo --env-manager local $(ARGS)
 
 serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001; it logs each prediction (ARGS="--workers 2")
 	uvicorn serving.app:app --host 127.0.0.1 --port 5001 --no-access-log $(ARGS)

@@ -228,6 +228,10 @@ PARAMETERS: dict[str, Parameter] = {
         "`auto`: when drift or degradation is found that led to no retraining yet; `never`; "
         "`always`",
     ),
+    "folder": Parameter(
+        NonEmpty(), "the folder that the demo makes for its data and its prediction log"
+    ),
+    "clean": Parameter(click.BOOL, "only remove what an earlier demo left"),
     "before": Parameter(Moment(), "predictions made before this time are removed (ISO 8601)"),
     "log_uri": Parameter(
         click.STRING,

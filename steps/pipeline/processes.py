@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 @contextmanager
-def tied_process(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def tied_process(
+    command: list[str], output: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command`, its output in a file, until the context ends or this process dies.
 
     A guard process holds the other end of a pipe from this one. The system closes the pipe
@@ -21,6 +23,7 @@ def tied_process(command: list[str], output: Path) -> Iterator[subprocess.Popen[
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=environment,
             start_new_session=True,  # whoever kills our process group leaves the guard to act
         )
     try:
