@@ -17,6 +17,8 @@ from steps.pipeline.table import FEWEST_ROWS_OF_A_CLASS
 
 FEWEST = FEWEST_ROWS_OF_A_CLASS["test"]
 MOST_PERIODS = 12
+# Fewer would leave intervals that say nothing.
+POSITIVES_IN_PERIOD = 15
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def measure_performance(
 def _periods(labelled: pd.DataFrame, metric: str) -> pd.DataFrame:
     labelled = labelled.reset_index(drop=True)
     positive = np.flatnonzero(labelled["label"] == 1)
-    count = int(np.clip(len(positive) // FEWEST, 1, MOST_PERIODS))
+    count = int(np.clip(len(positive) // POSITIVES_IN_PERIOD, 1, MOST_PERIODS))
     starts = [0, *(part[0] for part in np.array_split(positive, count)[1:])]
     found = {}
     for start, end in zip(starts, [*starts[1:], len(labelled)], strict=True):

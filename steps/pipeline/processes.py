@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+SECONDS_TO_END = 10
+
 
 @contextmanager
 def tied_process(
@@ -14,7 +16,7 @@ def tied_process(
     """Run `command`, its output in a file, until the context ends or this process dies.
 
     A guard process holds the other end of a pipe from this one. The system closes the pipe
-    even if this process is killed, and then the guard kills the command.
+    even if this process is killed, and then the guard ends the command.
     """
     guard = [sys.executable, "-m", "steps.pipeline.processes", *command]
     with output.open("wb") as log:
@@ -46,7 +48,11 @@ def _guard(command: list[str]) -> int:
     def kill_at_end_of_input() -> None:
         while os.read(0, 1024):  # not sys.stdin: its lock would stop Python from ending
             pass
-        child.kill()
+        child.terminate()
+        try:
+            child.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
     threading.Thread(target=kill_at_end_of_input, daemon=True).start()
     return child.wait()

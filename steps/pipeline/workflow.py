@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,16 @@ def _run(entry_point: str, parameters: dict[str, str]) -> str:
     if os.environ.get("PATH", "").split(os.pathsep)[0] != binaries:
         os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
     try:
-        submitted = mlflow.run(
-            str(PROJECT),
-            entry_point,
-            parameters=parameters,
-            env_manager="local",
-            run_name=entry_point,
-        )
+        # MLflow makes a folder for each run and leaves it.
+        with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+            submitted = mlflow.run(
+                str(PROJECT),
+                entry_point,
+                parameters=parameters,
+                env_manager="local",
+                storage_dir=folder,
+                run_name=entry_point,
+            )
     except ExecutionException:
         raise StepError(entry_point, _reason(entry_point)) from None
     except KeyboardInterrupt:
