@@ -45,7 +45,7 @@ def _guard(command: list[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: child.kill())
 
-    def kill_at_end_of_input() -> None:
+    def end_with_input() -> None:
         while os.read(0, 1024):  # not sys.stdin: its lock would stop Python from ending
             pass
         child.terminate()
@@ -54,7 +54,7 @@ def _guard(command: list[str]) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
 
-    threading.Thread(target=kill_at_end_of_input, daemon=True).start()
+    threading.Thread(target=end_with_input, daemon=True).start()
     return child.wait()
 
 
