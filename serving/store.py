@@ -99,7 +99,7 @@ class Store:
             if len(new) < len(requests):
                 keyed = [request for request in requests if request.request_id is not None]
                 answers += self._answer_keyed(connection, keyed, new)
-            rows = list(chain.from_iterable(map(self._encode, new)))
+            rows = list(chain.from_iterable(map(self.encode, new)))
             self.insert(connection, rows, ignore_present=again)
         for request, answer in answers:
             request.answer = answer
@@ -126,7 +126,8 @@ class Store:
         """Return `value` as the driver takes it."""
         return self._moment(value) if self._moment else value
 
-    def _encode(self, request: Request) -> Iterator[tuple[Any, ...]]:
+    def encode(self, request: Request) -> Iterator[tuple[Any, ...]]:
+        """Yield the driver's values of COLUMNS for each row of a request."""
         created_at = self.moment(request.created_at)
         model, source, request_id = request.model, request.source, request.request_id
         digested = request_id is not None and not self._log_features

@@ -30,6 +30,7 @@ from steps.pipeline.step import step
 log = logging.getLogger("ml-pipes")
 
 ROWS_AT_ONCE = 10_000
+KINDS = {".csv": pa.csv.CSVWriter, ".parquet": pa.parquet.ParquetWriter}
 MOMENT = pa.timestamp("us", tz="UTC")
 BEFORE_FEATURES = {
     "prediction_id": pa.string(),
@@ -65,9 +66,11 @@ def export(uri: str, output: Path, since: datetime | None, until: datetime | Non
     """Write the predictions from `since` to before `until` to `output`; return how many.
 
     Raises:
-        ParameterError: the window is empty, or the file cannot be written.
+        ParameterError: the window is empty, or the file is of another kind or cannot be written.
         LogUnavailableError: there is no log at `uri`, or it is away.
     """
+    if output.suffix not in KINDS:
+        raise ParameterError(f"output: {output} must end with {' or '.join(KINDS)}")
     if since and until and since >= until:
         raise ParameterError(f"since: {since} must be before until, {until}")
     engine = open_existing(uri)
@@ -104,8 +107,7 @@ class _Writer:
 
     def __init__(self, file: Path, suffix: str, schema: pa.Schema) -> None:
         self.schema = schema
-        kind = pa.csv.CSVWriter if suffix == ".csv" else pa.parquet.ParquetWriter
-        self._writer = kind(file, schema)
+        self._writer = KINDS[suffix](file, schema)
         self.write_table = self._writer.write_table
         self.close = self._writer.close
 

@@ -5,10 +5,7 @@ mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7
 """
 
 import logging
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -18,9 +15,6 @@ import mlflow
 import mlflow.spark
 import numpy as np
 import onnx
-from py4j.protocol import Py4JError
-from pyspark import SparkContext
-from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import (
     DecisionTreeClassifier,
@@ -35,7 +29,6 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from serving.java import use_java
 from steps.pipeline.candidates import (
     Configuration,
     Fitted,
@@ -43,11 +36,11 @@ from steps.pipeline.candidates import (
     record_candidate,
     record_refit,
 )
-from steps.pipeline.errors import EngineError
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.export import linear_graph, write_onnx
 from steps.pipeline.progress import progress, spent_on
 from steps.pipeline.requirements import pinned
+from steps.pipeline.spark import spark_session
 from steps.pipeline.splits import Part, Splits, open_splits
 from steps.pipeline.step import step
 from steps.pipeline.trees import Tree, ensemble_graph
@@ -55,7 +48,6 @@ from steps.pipeline.trees import Tree, ensemble_graph
 log = logging.getLogger("ml-pipes")
 
 ENGINE = "spark"
-CONNECT_SECONDS = 10
 # The number of partitions follows from the data, never from the machine: another number gives
 # other trees. Two is the most whose sums do not depend on which partition is ready first.
 ROWS_PER_PARTITION = 500_000
@@ -71,7 +63,7 @@ def train_spark(
     configuration = read_configuration(refit_of, ENGINE) if refit_of else None
     with open_splits(data_run_id) as splits:
         partitions = max(FEWEST_PARTITIONS, ceil(len(splits.training.frame) / ROWS_PER_PARTITION))
-        with spark_session(spark_master, partitions) as spark:
+        with spark_session(spark_master, partitioned_into(partitions)) as spark:
             if configuration is not None:
                 rows = splits.training_and_validation()
                 record_refit(ENGINE, fit(spark, configuration, rows, splits), splits, refit_of)
@@ -79,6 +71,16 @@ def train_spark(
             for offered in configurations(splits, profile, seed):
                 fitted = fit(spark, offered, splits.training, splits)
                 record_candidate(ENGINE, fitted, splits)
+
+
+def partitioned_into(partitions: int) -> dict[str, int]:
+    """Return the settings of Spark that lead to so many partitions on any machine."""
+    return {
+        "spark.default.parallelism": partitions,
+        "spark.sql.shuffle.partitions": partitions,
+        "spark.sql.files.minPartitionNum": partitions,
+        "spark.sql.files.openCostInBytes": 0,
+    }
 
 
 def configurations(splits: Splits, profile: str, seed: int) -> list[Configuration]:
@@ -228,84 +230,6 @@ def _trees(spark: SparkSession, classifier: Any) -> list[Tree]:
             )
         )
     return trees
-
-
-@contextmanager
-def spark_session(master: str, partitions: int) -> Iterator[SparkSession]:
-    """Start a Spark session and end it, its Java process included.
-
-    Raises:
-        EngineError: there is no Spark at `master`, or it ends or fails.
-    """
-    _look_for_master(master)
-    use_java()
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-spark-") as folder:
-        builder = (
-            SparkSession.builder.master(master)
-            .appName("ml-pipes")
-            .config("spark.ui.enabled", "false")
-            .config("spark.driver.memory", "3g")
-            .config("spark.local.dir", folder)
-            .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
-            .config("spark.sql.session.timeZone", "UTC")
-            .config("spark.sql.execution.arrow.pyspark.enabled", "true")
-            .config("spark.default.parallelism", partitions)
-            .config("spark.sql.shuffle.partitions", partitions)
-            .config("spark.sql.files.minPartitionNum", partitions)
-            .config("spark.sql.files.openCostInBytes", 0)
-        )
-        if master.startswith("local"):  # a cluster's executors must reach the driver
-            builder = builder.config("spark.driver.bindAddress", "127.0.0.1").config(
-                "spark.driver.host", "127.0.0.1"
-            )
-        try:
-            spark = builder.getOrCreate()
-        except (Py4JError, RuntimeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
-        spark.sparkContext.setLogLevel("ERROR")
-        gateway: Any = spark.sparkContext._gateway
-        try:
-            yield spark
-        except (Py4JError, PySparkException, OSError) as error:
-            if gateway.proc.poll() is not None:
-                _forget_session()
-                raise EngineError("Spark's Java process ended while it worked") from error
-            if isinstance(error, OSError):
-                raise
-            raise EngineError(f"Spark failed: {_cause(error)}") from error
-        finally:
-            if gateway.proc.poll() is None:
-                spark.stop()
-                gateway.shutdown()
-                gateway.proc.stdin.close()  # the Java process ends with its standard input
-                gateway.proc.wait(timeout=30)
-
-
-def _look_for_master(master: str) -> None:
-    """Look whether a standalone master answers: Spark itself would try for a minute."""
-    if not master.startswith("spark://"):
-        return
-    # Several masters stand by for each other: spark://one:7077,two:7077
-    for place in master.removeprefix("spark://").split(","):
-        host, _, port = place.rpartition(":")
-        with suppress(OSError, ValueError, OverflowError):
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-            return
-    raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")
-
-
-def _forget_session() -> None:
-    """Drop a session whose Java is gone: it cannot be stopped, and MLflow would ask it for tags."""
-    SparkContext._active_spark_context = None
-    SparkSession._instantiatedSession = None
-
-
-def _cause(error: Exception) -> str:
-    """Return the innermost cause that Java named, in one line."""
-    lines = str(error).strip().splitlines()
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines)[-1 if causes else 0].strip()
 
 
 if __name__ == "__main__":

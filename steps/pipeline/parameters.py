@@ -131,16 +131,16 @@ class Optional(click.ParamType[Any]):
         return self.kind.convert(value, param, ctx)
 
 
-class NewTable(click.ParamType[Path]):
-    """The path of a CSV or Parquet file that is not there yet."""
+class NewPath(click.ParamType[Path]):
+    """The path of a file or folder that is not there yet."""
 
-    name = "file"
+    name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path."""
         path = Path(str(value))
-        if path.suffix not in (".csv", ".parquet"):
-            self.fail(f"{value!r} must end with .csv or .parquet", param, ctx)
+        if not str(value).strip():
+            self.fail("must not be empty", param, ctx)
         if path.exists():
             self.fail(f"{value!r} is there already: remove it or take another name", param, ctx)
         if not path.parent.is_dir():
@@ -201,7 +201,7 @@ PARAMETERS: dict[str, Parameter] = {
     "training_run_ids": Parameter(CommaList(), "the runs of finished training steps, by comma"),
     "refit_of": Parameter(click.STRING, "the run of a candidate to fit again, instead of a search"),
     "output": Parameter(
-        NewTable(), "the file to write, `.csv` or `.parquet`; it must not be there yet"
+        NewPath(), "the file (`.csv` or `.parquet`) or folder to write; it must not be there yet"
     ),
     "since": Parameter(
         Optional(Moment()), "from this time on (ISO 8601, UTC unless it says otherwise)"
@@ -233,6 +233,12 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "clean": Parameter(click.BOOL, "only remove what an earlier demo left"),
     "before": Parameter(Moment(), "predictions made before this time are removed (ISO 8601)"),
+    "input": Parameter(
+        NonEmpty(), "Parquet or CSV to score: a file, folder or URI that Spark's workers can read"
+    ),
+    "log_predictions": Parameter(
+        click.BOOL, "write the predictions to the prediction log, too, so that `monitor` sees them"
+    ),
     "log_uri": Parameter(
         click.STRING,
         "the prediction log; empty: the variable PREDICTION_LOG_URI, which is the place for a URL "

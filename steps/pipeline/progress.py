@@ -34,8 +34,8 @@ def seconds_as_metrics() -> dict[str, float]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Say that training begins, every 20 seconds that it goes on, and how long it took."""
+def progress(what: str, kind: str = "training") -> Iterator[None]:
+    """Say that long work begins, every 20 seconds that it goes on, and how long it took."""
     done = threading.Event()
     start = time.monotonic()
 
@@ -47,7 +47,7 @@ def progress(what: str) -> Iterator[None]:
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     try:
-        with spent_on("training"):
+        with spent_on(kind):
             yield
     finally:
         done.set()

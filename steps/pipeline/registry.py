@@ -41,7 +41,7 @@ UNFINISHED = "unfinished_on"
 SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
 # Of `serving`, what a champion needs not: the service, which reads the portable scorer only.
-NOT_SHIPPED = ("__pycache__", "app.py", "web")
+NOT_SHIPPED = ("__pycache__", "app.py", "batch.py", "web")
 # What the served champion imports; nothing of the engines.
 REQUIREMENTS = (
     "mlflow-skinny", "fastapi", "uvicorn", "numpy", "pandas", "pyyaml", "sqlalchemy", "orjson",

@@ -137,7 +137,8 @@ def _in_words(error: BaseException) -> str | None:
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or any(words in str(cause) for words in DISK_FULL):
             return "the disk is full: free some space and run again; finished steps are kept"
-        cause = cause.__cause__ or cause.__context__
+        hidden = cause.__suppress_context__
+        cause = cause.__cause__ or (None if hidden else cause.__context__)
     if isinstance(error, MemoryError):
         return "not enough memory: close other programs, or take a machine with more"
     return str(error) if isinstance(error, (PipelineError, ServingError)) else None

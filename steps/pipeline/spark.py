@@ -1,0 +1,99 @@
+"""A Spark session that leaves nothing behind, and says in one line what is wrong."""
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark import SparkContext
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from serving.java import use_java
+from steps.pipeline.errors import EngineError
+
+CONNECT_SECONDS = 10
+
+
+@contextmanager
+def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSession]:
+    """Start a Spark session and end it, its Java process included.
+
+    Args:
+        master: local[*], spark://HOST:PORT, or whatever else Spark takes.
+        settings: more of Spark's settings.
+
+    Raises:
+        EngineError: there is no Spark at `master`, or it ends or fails.
+    """
+    _look_for_master(master)
+    use_java()
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-spark-") as folder:
+        builder = (
+            SparkSession.builder.master(master)
+            .appName("ml-pipes")
+            .config("spark.ui.enabled", "false")
+            .config("spark.driver.memory", "3g")
+            .config("spark.local.dir", folder)
+            .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
+            .config("spark.sql.session.timeZone", "UTC")
+            .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        )
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        if master.startswith("local"):  # a cluster's executors must reach the driver
+            builder = builder.config("spark.driver.bindAddress", "127.0.0.1").config(
+                "spark.driver.host", "127.0.0.1"
+            )
+        try:
+            spark = builder.getOrCreate()
+        except (Py4JError, RuntimeError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
+        spark.sparkContext.setLogLevel("ERROR")
+        gateway: Any = spark.sparkContext._gateway
+        try:
+            yield spark
+        except (Py4JError, PySparkException, OSError) as error:
+            if gateway.proc.poll() is not None:
+                _forget_session()
+                raise EngineError("Spark's Java process ended while it worked") from None
+            if isinstance(error, OSError):
+                raise
+            # Its text is in Java, which is gone when this is read.
+            raise EngineError(f"Spark failed: {cause_of(error)}") from None
+        finally:
+            if gateway.proc.poll() is None:
+                spark.stop()
+                gateway.shutdown()
+                gateway.proc.stdin.close()  # the Java process ends with its standard input
+                gateway.proc.wait(timeout=30)
+
+
+def _look_for_master(master: str) -> None:
+    """Look whether a standalone master answers: Spark itself would try for a minute."""
+    if not master.startswith("spark://"):
+        return
+    # Several masters stand by for each other: spark://one:7077,two:7077
+    for place in master.removeprefix("spark://").split(","):
+        host, _, port = place.rpartition(":")
+        with suppress(OSError, ValueError, OverflowError):
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            return
+    raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")
+
+
+def _forget_session() -> None:
+    """Drop a session whose Java is gone: it cannot be stopped, and MLflow would ask it for tags."""
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
+
+
+def cause_of(error: Exception) -> str:
+    """Return the innermost cause that Java named, in one line."""
+    lines = str(error).strip().splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    first = [line.removeprefix(": ") for line in lines if line.startswith(": ")]
+    return (causes[-1:] or first or lines)[0].strip()
