@@ -181,6 +181,10 @@ CASES = {
     "clean perhaps": wrong("demo", "clean", "perhaps", "not a valid boolean"),
     "a demo in a folder of others": Bad("was not made by the demo", "demo", 2, folder="{folder}"),
     "an artifact that is not there": Bad("no such artifact", data="runs:/123/table.parquet"),
+    "no folder to write to": wrong("score_batch", "output", "/no/folder/out", "there is no folder"),
+    "log perhaps": wrong("score_batch", "log_predictions", "perhaps", "not a valid boolean"),
+    "nothing to score": wrong("score_batch", "input", " ", "must not be empty"),
+    "no champion to score with": Bad("has no champion: train one", "score_batch"),
     # runs and servers
     "unknown data run": Bad("run 123 holds no splits", "select_champion", 2, data_run_id="123"),
     "odd data run": Bad("holds no splits", "select_champion", 2, data_run_id="../../etc"),
