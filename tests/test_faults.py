@@ -67,20 +67,30 @@ def kill_main_in(running: Running, step: str) -> None:
     wait_for(lambda: not any(one.is_running() for one in started), 60)
 
 
-@pytest.mark.parametrize(
-    "killed_in",
-    [("train_pycaret",), pytest.param(STEPS, marks=pytest.mark.slow)],
-    ids=["one step", "each step"],
-)
-def test_killed_at_a_step_it_goes_on_and_ends_the_same(workspace, main_run, tmp_path, killed_in):
+def test_killed_at_work_it_goes_on_and_ends_the_same(workspace, steps, tmp_path):
     """Done in another place, it also shows that a run repeats to the last digit."""
     other = Workspace(tmp_path)
-    for step in killed_in:
+    parameters = {"data": "sample", "profile": "quick", "engines": "pycaret"}
+    kill_main_in(other.start(**parameters), "train_pycaret")
+    done = other.run(**parameters)
+    assert done.returncode == 0, done.stderr
+    assert stands(done.stderr) == {"load_data"}
+    (main,) = other.runs("attributes.run_name = 'main' and attributes.status = 'FINISHED'")
+    found = metrics_of(other, main.info.run_id)
+    for run in workspace.children(steps["train_pycaret"].info.run_id):
+        assert found[run.info.run_name] == measured(run)
+
+
+@pytest.mark.slow
+def test_killed_at_each_step_it_goes_on_and_ends_the_same(workspace, main_run, tmp_path):
+    other = Workspace(tmp_path)
+    for place, step in enumerate(STEPS):
         running = other.start(data="sample", profile="quick")
         kill_main_in(running, step)
+        assert stands(running.output) == set(STEPS[: max(place - 1, 0)])
     done = other.run(data="sample", profile="quick")
     assert done.returncode == 0, done.stderr
-    assert stands(done.stderr) >= set(STEPS[: STEPS.index(killed_in[-1])])
+    assert stands(done.stderr) >= set(STEPS[:-1])
     assert "credit-card-fraud version 1 is the new champion" in done.stderr
     assert len(other.client.search_model_versions("name = 'credit-card-fraud'")) == 1
     finished = other.runs("attributes.status = 'FINISHED'")
