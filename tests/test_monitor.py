@@ -244,7 +244,7 @@ def test_the_loop_closes_on_real_data(workspace, tmp_path):
         model_name=model,
         log_uri=f"sqlite:///{folder}/predictions.db",
         until=until.isoformat(),
-        metric_floor="0.99",
+        psi_limit="0.001",
         retrain="auto",
     )
     assert again.returncode == 0, again.stderr

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.types import ColSpec, DataType, Schema
 
 from serving.scorer import Feature
+from steps.pipeline.dataset_source import RunArtifactSource
 from steps.pipeline.errors import ParameterError
 from steps.pipeline.reference import describe
 from steps.pipeline.table import SplitTable
@@ -144,11 +144,9 @@ class Splits:
 
     def log_inputs(self, *parts: Part) -> None:
         """Record on the active run which splits it reads, by the digests of `load_data`."""
-        root = mlflow.get_run(self.run_id).info.artifact_uri
         for part in parts:
-            uri = f"{root}/{FOLDER}/{part.name}.parquet"
             digest = self.description.digests[part.name]
-            _log_input(part.frame, uri, self.target, part.name, digest)
+            _log_input(part.frame, self.run_id, self.target, part.name, digest)
 
     def _part(self, name: str) -> Part:
         path = mlflow.artifacts.download_artifacts(
@@ -176,8 +174,7 @@ def log_splits(table: SplitTable, source: str, target: str, time_column: str) ->
         digests = {}
         for name, frame in table.parts.items():
             digests[name] = write_parquet(frame, folder / f"{name}.parquet")
-            uri = f"{run.info.artifact_uri}/{FOLDER}/{name}.parquet"
-            _log_input(frame, uri, target, name, digests[name])
+            _log_input(frame, run.info.run_id, target, name, digests[name])
         if table.times is not None:
             in_order = [table.times[part.index] for part in table.parts.values()]
             pd.concat(in_order).to_frame(time_column).to_parquet(folder / TIMES, index=False)
@@ -223,11 +220,10 @@ def write_parquet(frame: pd.DataFrame, file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
-def _log_input(frame: pd.DataFrame, uri: str, target: str, name: str, digest: str) -> None:
+def _log_input(frame: pd.DataFrame, run_id: str, target: str, name: str, digest: str) -> None:
     """Log one split as a dataset of the active run. MLflow's own digest sees 10,000 rows only."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")
-        split = from_pandas(frame, source=uri, targets=target, name=name, digest=digest)
+    source = RunArtifactSource(f"runs:/{run_id}/{FOLDER}/{name}.parquet")
+    split = from_pandas(frame, source=source, targets=target, name=name, digest=digest)
     # MLflow would look at every value to infer what is known: seconds for each candidate.
     vars(split)["schema"] = Schema(
         [
