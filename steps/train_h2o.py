@@ -209,7 +209,18 @@ def _configuration(model: Any, algorithm: str) -> Configuration | None:
 
 
 def _log_native(model: Any) -> None:
+    h2o.save_model = _download_model
     mlflow.h2o.log_model(model, name="native", pip_requirements=pinned("h2o"))
+
+
+def _download_model(model: Any, path: str, force: bool = True) -> str:
+    """Save a model on this machine; H2O's own save_model, which MLflow calls, saves on its server.
+
+    A new file in any case: `force` has nothing to overwrite.
+    """
+    del force
+    saved: str = h2o.download_model(model, path)
+    return saved
 
 
 def _export(model: Any, folder: Path) -> str:

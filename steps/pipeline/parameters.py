@@ -194,7 +194,8 @@ PARAMETERS: dict[str, Parameter] = {
         click.BOOL, "reuse finished steps whose code, lock, parameters and inputs are unchanged"
     ),
     "spark_master": Parameter(
-        NonEmpty(), "a Spark master URL; the workers must see this machine's temporary folder"
+        NonEmpty(),
+        "a Spark master URL; the workers must share this machine's temporary folder (`TMPDIR`)",
     ),
     "h2o_url": Parameter(click.STRING, "an H2O cluster to use instead of a local one"),
     "data_run_id": Parameter(NonEmpty(), "the run of a finished `load_data`"),

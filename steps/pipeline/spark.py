@@ -1,11 +1,13 @@
 """A Spark session that leaves nothing behind, and says in one line what is wrong."""
 
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.errors import PySparkException
@@ -55,6 +57,8 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
         spark.sparkContext.setLogLevel("ERROR")
         gateway: Any = spark.sparkContext._gateway
         try:
+            if not master.startswith("local["):
+                _look_at_workers(spark, master)
             yield spark
         except (Py4JError, PySparkException, OSError) as error:
             if gateway.proc.poll() is not None:
@@ -83,6 +87,38 @@ def _look_for_master(master: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             return
     raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")
+
+
+def _look_at_workers(spark: SparkSession, master: str) -> None:
+    """Run a first job: do the workers run our versions, and see what this machine writes?
+
+    Spark's own way of saving models, and MLflow's, goes through files that all of them see.
+
+    Raises:
+        EngineError: they do not.
+    """
+    needed = f"Spark {pyspark.__version__} with Python {sys.version_info[0]}.{sys.version_info[1]}"
+    with tempfile.NamedTemporaryFile(prefix="ml-pipes-") as file:
+        name = file.name
+
+        def sees(_: Iterable[int]) -> Iterable[bool]:  # runs where this project is not
+            from pathlib import Path
+
+            yield Path(name).exists()
+
+        try:
+            tasks = 2 * spark.sparkContext.defaultParallelism
+            seen = spark.sparkContext.parallelize(range(tasks), tasks).mapPartitions(sees).collect()
+        except (Py4JError, PySparkException) as error:
+            raise EngineError(
+                f"spark_master: a first job on {master} failed; its workers must run {needed}: "
+                f"{cause_of(error)}"
+            ) from None
+    if not all(seen):
+        raise EngineError(
+            f"spark_master: the workers of {master} do not see {tempfile.gettempdir()}: set TMPDIR "
+            "to a folder that this machine shares with all of them"
+        )
 
 
 def _forget_session() -> None:

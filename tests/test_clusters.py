@@ -1,0 +1,146 @@
+"""Training on clusters that are there already: Spark's own, and H2O of several nodes."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import h2o
+import pyspark
+import pytest
+import requests
+
+from serving.java import use_java
+from tests.conftest import wait_for
+
+pytestmark = pytest.mark.slow
+
+SPARK = Path(pyspark.__file__).parent
+H2O_JAR = Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(command: list[str], folder: Path, **extra: str) -> Iterator[Path]:
+    """Run `command` in `folder`; give the file of its output."""
+    file, output = tempfile.mkstemp(".log", dir=folder)
+    environment = os.environ | {"PYSPARK_PYTHON": sys.executable} | extra
+    started = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+    )
+    os.close(file)
+    try:
+        yield Path(output)
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+def spark(kind: str, *arguments: str) -> list[str]:
+    use_java()
+    return [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", *arguments]
+
+
+@contextmanager
+def standalone(folder: Path, *around_worker: str) -> Iterator[str]:
+    """A master and two workers, each a process of its own; give the master's URL."""
+    port = free_port()
+    url = f"spark://127.0.0.1:{port}"
+    own = {"SPARK_WORKER_DIR": str(folder / "work"), "SPARK_LOCAL_IP": "127.0.0.1"}
+    with ExitStack() as stack:
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
+        stack.enter_context(process(spark("master.Master", *arguments), folder, **own))
+        for _ in range(2):
+            worker = spark("worker.Worker", url, "--cores", "1", "--memory", "1g", "--host",
+                           "127.0.0.1", "--webui-port", str(free_port()))  # fmt: skip
+            output = stack.enter_context(process([*around_worker, *worker], folder, **own))
+            wait_for(lambda o=output: "Successfully registered" in o.read_text(), 60)
+        yield url
+
+
+def test_spark_trains_on_a_standalone_cluster(workspace, steps, tmp_path):
+    with standalone(tmp_path) as master:
+        done = workspace.run(
+            "train_spark",
+            data_run_id=steps["load_data"].info.run_id,
+            profile="quick",
+            spark_master=master,
+        )
+    assert done.returncode == 0, done.stderr
+    (run, *_) = workspace.runs("attributes.run_name = 'train_spark'")
+    candidates = workspace.children(run.info.run_id)
+    assert len(candidates) == 4
+    assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from a process")
+def test_workers_that_do_not_share_the_folder_are_one_line(workspace, steps, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    hide = ["unshare", "--mount", "bash", "-c", f'mount -t tmpfs none {shared} && exec "$@"', "-"]
+    with standalone(tmp_path, *hide) as master:
+        arguments = {
+            "data_run_id": steps["load_data"].info.run_id,
+            "profile": "quick",
+            "spark_master": master,
+        }
+        options = [part for item in arguments.items() for part in ("-P", "=".join(item))]
+        project = str(Path(__file__).resolve().parents[1])
+        done = workspace.mlflow(
+            "run", project, "-e", "train_spark", "--env-manager", "local", *options,
+            TMPDIR=str(shared),
+        )  # fmt: skip
+    assert done.returncode != 0
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("ml-pipes: ")]
+    assert f"the workers of {master} do not see {shared}: set TMPDIR" in line
+
+
+@pytest.fixture
+def h2o_cluster(tmp_path) -> Iterator[str]:
+    """The URL of an H2O cluster of two nodes, each a process of its own."""
+    java = shutil.which("java", path=str(use_java() / "bin"))
+    ports = [free_port() for _ in range(2)]
+    (tmp_path / "nodes").write_text("".join(f"127.0.0.1:{port}\n" for port in ports))
+    with ExitStack() as stack:
+        for port in ports:
+            command = [
+                str(java), "-Xmx1g", "--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp",
+                str(H2O_JAR), "water.H2OApp", "-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-port",
+                str(port), "-flatfile", str(tmp_path / "nodes"), "-name", "team", "-ice_root",
+                str(tmp_path / str(port)),
+            ]  # fmt: skip
+            stack.enter_context(process(command, tmp_path))
+        url = f"http://127.0.0.1:{ports[0]}"
+        wait_for(lambda: size_of(url) == 2, 60)
+        yield url
+
+
+def size_of(url: str) -> int:
+    try:
+        return int(requests.get(f"{url}/3/Cloud", timeout=5).json()["cloud_size"])
+    except requests.ConnectionError:
+        return 0
+
+
+def test_h2o_trains_on_a_cluster_of_two_nodes(workspace, steps, h2o_cluster):
+    done = workspace.run(
+        "train_h2o",
+        data_run_id=steps["load_data"].info.run_id,
+        profile="quick",
+        h2o_url=h2o_cluster,
+    )
+    assert done.returncode == 0, done.stderr
+    (run, *_) = workspace.runs("attributes.run_name = 'train_h2o'")
+    candidates = workspace.children(run.info.run_id)
+    assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
+    assert size_of(h2o_cluster) == 2, "the cluster of others goes on"
