@@ -8,7 +8,7 @@ export DO_NOT_TRACK := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow demo serve ui lint lock clean
+.PHONY: help run test test-slow demo serve ui lint audit env containers lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,10 +35,25 @@ lint: $(VENV)/dev ## Check format, style and types
 	ruff format --check .
 	ruff check .
 	mypy
+	hadolint Dockerfile
+	check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+
+audit: ## Look the locks up in a database of known vulnerabilities (needs uv and a network)
+	containers/audit
+
+env: ## Write .env with random passwords for the containers; one that is there stays
+	@containers/write-env
+
+containers: env ## Build the images and start them: the UI on 127.0.0.1:5000, the API on 127.0.0.1:5001
+	@docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 || { \
+	  echo "No running container engine: install Docker with its compose plugin and start it" >&2; exit 1; }
+	docker compose up --build --wait
 
 lock: ## Renew the locks from the .in files (needs uv) and what is generated from them
 	uv pip compile requirements.in --output-file requirements.txt $(LOCK_FLAGS)
-	uv pip compile requirements-dev.in --output-file requirements-dev.txt $(LOCK_FLAGS)
+	for part in dev serving tracking; do \
+	  uv pip compile requirements-$$part.in --output-file requirements-$$part.txt $(LOCK_FLAGS) || exit 1; \
+	done
 	python -m tests.generated
 
 clean: ## Remove the environment; runs, models and logged predictions stay

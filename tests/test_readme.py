@@ -45,6 +45,11 @@ def test_every_command_is_one_that_a_test_runs():
         ): "test_export_and_purge",
         command("mlflow run . -e export_predictions -P output=may"): "test_export_and_purge",
         command("mlflow run . -e purge_predictions"): "test_export_and_purge",
+        "make env": "test_containers",
+        "make containers": "CI, which has a container engine",
+        "docker compose run --rm pipeline -P data=sample -P profile=quick": (
+            "no test: it needs a container engine and the whole environment"
+        ),
         "make lint": ".ci/run",
         "make test": ".ci/run",
         'make test ARGS="-m quick"': "test_fresh_clone",
