@@ -67,6 +67,7 @@ def tracking_server(folder: Path, store: str, storage: str) -> Iterator[Server]:
         "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = sqlite:///{folder}/users.db\n"
         f"admin_username = {NAME}\nadmin_password = {PASSWORD}\n"
+        "auth_cache_ttl_seconds = 60\n"  # else each request hashes the password anew
     )
     command = [
         MLFLOW, "server", "--port", "{port}", "--app-name", "basic-auth", "--workers", "1",
@@ -130,7 +131,7 @@ def test_the_whole_workflow_and_the_service_run_on_it(team, client, storage, pos
     assert version.tags["engine"] == "pycaret"
     with service(team, PREDICTION_LOG_URI=postgres_uri) as server:
         example = requests.get(f"{server.url}/model", timeout=10).json()
-        rows = {name: [0.0, 1.0] for name in example["features"]}
+        rows = {feature["name"]: [0.0, 1.0] for feature in example["features"]}
         answer = requests.post(f"{server.url}/predict", json=rows, timeout=10)
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"] == {"name": MODEL, "version": str(version.version)}

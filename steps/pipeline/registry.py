@@ -238,9 +238,11 @@ def _set_stage(model_name: str, version: str) -> None:
         with warnings.catch_warnings():
             # Stages are deprecated, but people still look for them.
             warnings.filterwarnings("ignore", category=FutureWarning)
-            client.transition_model_version_stage(
-                model_name, version, STAGE, archive_existing_versions=True
-            )
+            # Not archive_existing_versions: on PostgreSQL by psycopg 3 MLflow 3.17 fails at it.
+            for other in client.search_model_versions(f"name = '{model_name}'"):
+                if other.current_stage == STAGE and str(other.version) != version:
+                    client.transition_model_version_stage(model_name, other.version, "Archived")
+            client.transition_model_version_stage(model_name, version, STAGE)
 
 
 def promoted_by_interrupted_selection(
