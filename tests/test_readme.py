@@ -13,7 +13,7 @@ README = (PROJECT / "README.md").read_text()
 COMMANDS = [
     re.sub(r"\s+#.*", "", line)
     for block in re.findall(r"(?s)```sh\n(.*?)```", README)
-    for line in block.strip().splitlines()
+    for line in block.strip().replace("\\\n", "").splitlines()
 ]
 
 
@@ -45,6 +45,11 @@ def test_every_command_is_one_that_a_test_runs():
         ): "test_export_and_purge",
         command("mlflow run . -e export_predictions -P output=may"): "test_export_and_purge",
         command("mlflow run . -e purge_predictions"): "test_export_and_purge",
+        "mlflow run . -e monitor": "test_monitor",
+        "mlflow run . -e monitor -P since=2026-05-01 -P until=2026-06-01": "test_monitor",
+        "mlflow run . -e rollback": "test_promotion",
+        command("mlflow run . -e score_batch -P input=transactions"): "test_score_batch",
+        command("mlflow run . -e score_batch -P input='/data"): "test_score_batch",
         "make env": "test_containers",
         "make containers": "CI, which has a container engine",
         "docker compose run --rm pipeline -P data=sample -P profile=quick": (
