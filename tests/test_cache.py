@@ -99,3 +99,17 @@ def test_another_champion_is_a_changed_input_of_the_selection_alone(workspace, m
         client.transition_model_version_stage(name, version, "Production")
         if new != version:
             client.delete_model_version(name, new)
+
+
+def test_cache_false_reuses_nothing(workspace, steps):
+    done = workspace.run(
+        data="sample",
+        profile="quick",
+        engines="h2o",
+        h2o_url="http://127.0.0.1:9",
+        cache="false",
+    )
+    assert done.returncode != 0, "there is no such engine, so that it ends soon"
+    assert not stands(done.stderr)
+    (newest, *_) = workspace.runs("attributes.run_name = 'load_data'")
+    assert newest.info.run_id != steps["load_data"].info.run_id

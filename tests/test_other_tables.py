@@ -12,6 +12,8 @@ from steps.pipeline.splits import Part
 from steps.pipeline.table import split_table
 from tests.conftest import Workspace, logged, serving
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ("income", "age", "visits", "ratio")
 
 

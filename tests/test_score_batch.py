@@ -1,5 +1,6 @@
 """The champion over whole tables, on a Spark of several processes."""
 
+import re
 from pathlib import Path
 
 import mlflow
@@ -9,6 +10,9 @@ import pytest
 
 from serving.prediction import batch_prediction_ids
 from serving.scorer import PortableScorer
+from steps.pipeline.errors import DataError
+from steps.pipeline.spark import spark_session
+from steps.score_batch import read_input
 from tests.conftest import PROJECT, logged, named, wait_for
 
 CLUSTER = "local-cluster[2,1,1024]"
@@ -91,22 +95,28 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     assert run.data.metrics["rows"] == len(table)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"V3": "many"}, "column V3: must be numeric, it is string"),
-        ({"V3": np.nan}, "column V3, row 0: must not be missing"),
-        ({"score": 1.0}, "column score: must be renamed"),
-    ],
-    ids=["text", "missing", "taken"],
-)
-def test_a_table_that_does_not_fit_leaves_no_output(
-    workspace, scorer, table, tmp_path, change, message
-):
+def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, scorer, table, tmp_path):
     source, output = tmp_path / "in.parquet", tmp_path / "out"
-    table.head(100).assign(**change).to_parquet(source)
+    table.head(100).assign(V3=np.nan).to_parquet(source)
     done = score(workspace, source, output, spark_master="local[1]")
     assert done.returncode != 0
-    assert f"ml-pipes: score_batch: {source}: {message}" in done.stderr
+    assert f"ml-pipes: score_batch: {source}: column V3, row 0: must not be missing" in done.stderr
     assert "Traceback" not in done.stderr
     assert not output.exists()
+
+
+def test_a_table_that_does_not_fit_is_refused_before_any_work(scorer, table, tmp_path):
+    with spark_session("local[1]", {}) as spark:
+        for change, message in (
+            ({"V3": "many"}, "column V3: must be numeric, it is string"),
+            ({"score": 1.0}, "column score: must be renamed"),
+        ):
+            file = tmp_path / "in.parquet"
+            table.head(100).assign(**change).to_parquet(file)
+            with pytest.raises(DataError, match=re.escape(f"{file}: {message}")):
+                read_input(spark, str(file), scorer)
+        (tmp_path / "in.csv").write_text("V1,V2\n1,2\n")
+        with pytest.raises(DataError, match="column V3: must be there"):
+            read_input(spark, str(tmp_path / "in.csv"), scorer)
+        with pytest.raises(DataError, match="no such file"):
+            read_input(spark, str(tmp_path / "none.csv"), scorer)
