@@ -36,12 +36,14 @@ def table() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def scorer(workspace, finished, tmp_path_factory) -> PortableScorer:
     """The champion's scorer, as the service uses it."""
-    path = mlflow.artifacts.download_artifacts(
-        "models:/credit-card-fraud@champion",
-        dst_path=str(tmp_path_factory.mktemp("champion")),
-        tracking_uri=workspace.tracking_uri,
-        registry_uri=workspace.tracking_uri,
-    )
+    folder = tmp_path_factory.mktemp("champion")
+    mlflow.set_tracking_uri(workspace.tracking_uri)
+    try:
+        path = mlflow.artifacts.download_artifacts(
+            "models:/credit-card-fraud@champion", dst_path=str(folder)
+        )
+    finally:
+        mlflow.set_tracking_uri(None)
     return PortableScorer.load(Path(path) / "artifacts" / "scorer")
 
 
