@@ -45,7 +45,8 @@ def _heat_map(axes: Axes, drift: Drift | str) -> None:
     if isinstance(drift, str):
         _say(axes, drift)
         return
-    shown = drift.periods.loc[drift.psi.index[:MOST_FEATURES]]
+    worst_first = drift.periods.mean(axis=1).sort_values(ascending=False).index
+    shown = drift.periods.loc[worst_first[:MOST_FEATURES]]
     # Twice the limit is as red as it gets.
     image = axes.imshow(shown, aspect="auto", cmap="RdYlBu_r", vmin=0, vmax=2 * drift.limit)
     axes.set_yticks(range(len(shown)), shown.index, fontsize=8)
@@ -53,8 +54,9 @@ def _heat_map(axes: Axes, drift: Drift | str) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize=8)
     axes.set_xlabel("time of the first prediction of each part")
     for row, column in np.argwhere(shown.to_numpy() > drift.limit):
-        text = f"{shown.iloc[row, column]:.1f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7)
+        value = float(shown.to_numpy()[row, column])
+        color = "white" if value > 1.5 * drift.limit else "black"
+        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.5, pad=0.02)
     bar.set_label(f"PSI; a number: above the limit of {drift.limit:g}", fontsize=8)
 
