@@ -33,7 +33,7 @@ from steps.pipeline.errors import BusyError, ParameterError, RegistryError
 from steps.pipeline.intervals import Interval
 from steps.pipeline.plots import log_pictures
 from steps.pipeline.reference import REFERENCE_IN_MODEL, Reference
-from steps.pipeline.registry import find_champion, lock_of
+from steps.pipeline.registry import downloaded, lock_of, the_champion
 from steps.pipeline.step import step
 from steps.pipeline.workflow import run_step
 
@@ -127,7 +127,7 @@ class Findings:
 class Champion:
     """The champion with what it brought along to be compared with, and the limits."""
 
-    version_: ModelVersion
+    registered: ModelVersion
     manifest: Manifest
     reference: Reference
     test: tuple[float, Interval] | None
@@ -138,12 +138,12 @@ class Champion:
     @property
     def version(self) -> str:
         """Its number."""
-        return str(self.version_.version)
+        return str(self.registered.version)
 
     @property
     def metric(self) -> str:
         """The metric that made it champion."""
-        return str(self.version_.tags["metric"])
+        return str(self.registered.tags["metric"])
 
     def assess(self, window: Window) -> Findings:
         """Measure drift, and the champion on those of its predictions whose outcome is known."""
@@ -173,15 +173,8 @@ def read_champion(
     Raises:
         RegistryError: there is none, or it brought no reference along.
     """
-    version = find_champion(model_name)
-    if version is None:
-        raise RegistryError(f"{model_name} has no champion: train one with `mlflow run .`")
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
-        uri = f"models:/{model_name}/{version.version}"
-        try:
-            model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-        except (MlflowException, OSError) as error:
-            raise RegistryError(f"{uri} cannot be read: {error}") from error
+    version = the_champion(model_name)
+    with downloaded(model_name, str(version.version)) as model:
         manifest = Manifest.read(model / SCORER_IN_MODEL)
         reference = Reference.read(model / REFERENCE_IN_MODEL)
     if reference is None:
@@ -235,7 +228,7 @@ def log_findings(findings: Findings, champion: Champion) -> None:
     log_pictures({"summary.png": picture}, "plots")
     mlflow.set_tags(
         {
-            "model_name": champion.version_.name,
+            "model_name": champion.registered.name,
             "model_version": champion.version,
             "drift_detected": _verdict(findings.drifted, drift),
             "drift_reason": str(drift),
@@ -286,7 +279,7 @@ def train_again(
     """Run the whole workflow on the champion's data and the labelled predictions after them."""
     client = mlflow.MlflowClient()
     with open_log(log_uri) as connection:
-        prepared = prepare(connection, champion.version_.name, champion.version_)
+        prepared = prepare(connection, champion.registered.name, champion.registered)
     if not prepared.new:
         log.info("no labelled prediction is new: there is nothing more to learn from")
         client.set_tag(run.info.run_id, "retrained", "no: no labelled prediction is new")
@@ -307,7 +300,7 @@ def train_again(
     for name, value in notes.items():
         client.set_tag(run.info.run_id, name, value)
     if tags["promoted"] == "true":
-        note_origin(champion.version_.name, tags["champion_version"], run, prepared.base_run_id)
+        note_origin(champion.registered.name, tags["champion_version"], run, prepared.base_run_id)
 
 
 def note_origin(model_name: str, number: str, run: Run, base_run_id: str) -> None:

@@ -5,18 +5,21 @@ mlflow run . -e rollback -P model_name=credit-card-fraud
 """
 
 import logging
-import tempfile
-from pathlib import Path
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
-from serving.errors import ScorerError
 from serving.registry import SCORER_IN_MODEL
 from serving.scorer import PortableScorer
 from steps.pipeline import ledger
 from steps.pipeline.errors import RegistryError
-from steps.pipeline.registry import CHAMPION, PREVIOUS, find_version, one_selection, put_back
+from steps.pipeline.registry import (
+    CHAMPION,
+    PREVIOUS,
+    downloaded,
+    find_version,
+    one_selection,
+    put_back,
+)
 from steps.pipeline.step import step
 
 log = logging.getLogger("ml-pipes")
@@ -31,7 +34,8 @@ def rollback(model_name: str) -> None:
         present, earlier = (number_of(model_name, alias) for alias in (CHAMPION, PREVIOUS))
         if present == earlier:
             raise RegistryError(f"version {present} of {model_name} is champion already")
-        check_that_it_serves(model_name, earlier)
+        with downloaded(model_name, earlier) as model:
+            PortableScorer.load(model / SCORER_IN_MODEL)  # it must be fit to serve
         put_back(model_name, earlier, instead_of=present)
         reason = f"rolled back from version {present}"
         ledger.note(model_name, earlier, present, "rollback", run.info.run_id, reason)
@@ -50,23 +54,6 @@ def number_of(model_name: str, alias: str) -> str:
     if version is None:
         raise RegistryError(f"no version of {model_name} has the alias {alias}: nothing to go back")
     return str(version.version)
-
-
-def check_that_it_serves(model_name: str, version: str) -> None:
-    """Load the portable scorer of a version, before anyone is asked to serve it.
-
-    Raises:
-        RegistryError: it cannot be read.
-    """
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
-        try:
-            uri = f"models:/{model_name}/{version}"
-            model = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
-            PortableScorer.load(Path(model) / SCORER_IN_MODEL)
-        except (MlflowException, OSError, ScorerError) as error:
-            raise RegistryError(
-                f"version {version} of {model_name} cannot be read, so nothing changed: {error}"
-            ) from error
 
 
 if __name__ == "__main__":

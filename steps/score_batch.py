@@ -25,7 +25,6 @@ from typing import Any
 import mlflow
 import pyarrow as pa
 import pyarrow.parquet
-from mlflow.exceptions import MlflowException
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,10 +37,10 @@ from serving.schema import connect, one_line, upgrade
 from serving.schema import log_uri as place_of_log
 from serving.scorer import PortableScorer
 from serving.store import Request, Store
-from steps.pipeline.errors import DataError, EngineError, ParameterError, RegistryError
+from steps.pipeline.errors import DataError, EngineError, ParameterError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.progress import progress
-from steps.pipeline.registry import find_champion
+from steps.pipeline.registry import downloaded, the_champion
 from steps.pipeline.spark import spark_session
 from steps.pipeline.step import step
 
@@ -107,17 +106,10 @@ def champion_scorer(model_name: str) -> Iterator[ChampionScorer]:
     Raises:
         RegistryError: there is none, or it cannot be read.
     """
-    version = find_champion(model_name)
-    if version is None:
-        raise RegistryError(f"{model_name} has no champion: train one with `mlflow run .`")
+    version = the_champion(model_name)
     identity = ModelIdentity(model_name, str(version.version), version.run_id)
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
-        try:
-            uri = f"models:/{model_name}/{version.version}"
-            model = mlflow.artifacts.download_artifacts(uri, dst_path=temporary)
-        except (MlflowException, OSError) as error:
-            raise RegistryError(f"{uri} cannot be read: {error}") from error
-        folder = Path(model) / SCORER_IN_MODEL
+    with downloaded(model_name, str(version.version)) as model:
+        folder = model / SCORER_IN_MODEL
         yield ChampionScorer(identity, folder, PortableScorer.load(folder))
 
 

@@ -1,20 +1,16 @@
 """Whether a challenger replaces the champion, decided on the same test rows."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import mlflow
 import numpy as np
 import numpy.typing as npt
-from mlflow.exceptions import MlflowException
 
 from serving.errors import InputError, ScorerError
 from serving.registry import SCORER_IN_MODEL
 from serving.scorer import PortableScorer
-from steps.pipeline.errors import RegistryError
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.intervals import Estimate, Interval, difference
-from steps.pipeline.registry import SEEN_IN_MODEL, find_champion
+from steps.pipeline.registry import SEEN_IN_MODEL, downloaded, find_champion
 from steps.pipeline.rows import Seen, row_hashes
 from steps.pipeline.splits import Part
 from steps.pipeline.table import FEWEST_ROWS_OF_A_CLASS
@@ -80,20 +76,15 @@ def assess_incumbent(model_name: str, test: Part) -> Incumbent | None:
     if version is None:
         return None
     number = str(version.version)
-    try:
-        model = Path(mlflow.artifacts.download_artifacts(f"models:/{model_name}/{number}"))
+    with downloaded(model_name, number) as model:
         seen = Seen.read(model / SEEN_IN_MODEL)
         unseen = np.ones(len(test.frame), bool)
         if seen is not None:
             unseen = ~np.isin(row_hashes(test.frame), seen.hashes)
-        scores = PortableScorer.load(model / SCORER_IN_MODEL).score(test.frame)
-    except (InputError, ScorerError) as error:
-        return Incumbent(number, seen, None, unseen, str(error))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(
-            f"champion version {number} of {model_name} cannot be read to compare with "
-            f"it, so nothing is promoted: {error}"
-        ) from error
+        try:
+            scores = PortableScorer.load(model / SCORER_IN_MODEL).score(test.frame)
+        except (InputError, ScorerError) as error:
+            return Incumbent(number, seen, None, unseen, str(error))
     return Incumbent(number, seen, scores, unseen)
 
 

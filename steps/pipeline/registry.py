@@ -117,6 +117,36 @@ def find_version(model_name: str, alias: str) -> ModelVersion | None:
         raise
 
 
+def the_champion(model_name: str) -> ModelVersion:
+    """Return the version with the alias `champion`.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    version = find_champion(model_name)
+    if version is None:
+        raise RegistryError(f"{model_name} has no champion: train one with `mlflow run .`")
+    return version
+
+
+@contextmanager
+def downloaded(model_name: str, version: str) -> Iterator[Path]:
+    """Give a local copy of a registered version; it goes away afterwards.
+
+    Raises:
+        RegistryError: it cannot be read now, which says nothing of the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        uri = f"models:/{model_name}/{version}"
+        try:
+            path = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"version {version} of {model_name} cannot be read, so nothing changed: {error}"
+            ) from error
+        yield Path(path)
+
+
 def lock_of(model_name: str, purpose: str = "") -> FileLock:
     """Return the lock of this machine for a purpose with a registered model."""
     key = f"{mlflow.get_registry_uri()} {model_name} {purpose}".strip()
