@@ -10,15 +10,17 @@ from scipy.special import expit
 
 from serving.feedback import Label
 from serving.scorer import Feature, Manifest
+from steps.monitor import one_monitoring
 from steps.monitoring.drift import Drift, measure_drift
 from steps.monitoring.performance import Performance, measure_performance
 from steps.monitoring.picture import summary_picture
 from steps.monitoring.retraining import append
 from steps.monitoring.window import Window, open_log, read_window
+from steps.pipeline.errors import BusyError
 from steps.pipeline.intervals import Interval
 from steps.pipeline.plots import as_png
 from steps.pipeline.reference import Reference, describe
-from tests.log_fixtures import opened, rows
+from tests.log_fixtures import MODEL, opened, rows
 
 FEATURES = ["V1", "V2", "V3"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,8 +143,6 @@ def test_the_picture_holds_what_could_and_what_could_not_be_measured(reference, 
 @pytest.mark.quick
 def test_a_window_is_read_from_the_log_of_one_model(uri, spool):
     with opened(uri) as log:
-        from tests.log_fixtures import MODEL
-
         for _ in range(3):
             log.record(rows(4), MODEL, "test")
         log.feedback([Label(1, entity_id="card-2")])
@@ -193,6 +193,19 @@ class TestRetrainingTable:
     def test_rows_without_time_stay_without(self):
         whole, _ = self.append(self.BASE.drop(columns="Time"), self.labelled())
         assert list(whole.columns) == ["V1", "Class"]
+
+
+@pytest.mark.quick
+def test_two_never_monitor_the_same_model_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLPIPES_CACHE", str(tmp_path))
+    with one_monitoring("fraud"):
+        with one_monitoring("another"):
+            pass
+        with pytest.raises(BusyError, match="fraud is being monitored by another process"):
+            with one_monitoring("fraud"):
+                pass
+    with one_monitoring("fraud"):
+        pass
 
 
 def test_an_empty_window_is_no_error_and_says_so(place, workspace, finished):
