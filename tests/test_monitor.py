@@ -201,9 +201,9 @@ def test_two_never_monitor_the_same_model_at_once(tmp_path, monkeypatch):
     with one_monitoring("fraud"):
         with one_monitoring("another"):
             pass
-        with pytest.raises(BusyError, match="fraud is being monitored by another process"):
-            with one_monitoring("fraud"):
-                pass
+        busy = pytest.raises(BusyError, match="fraud is being monitored by another process")
+        with busy, one_monitoring("fraud"):
+            pass
     with one_monitoring("fraud"):
         pass
 
