@@ -8,6 +8,7 @@ import logging
 
 import mlflow
 
+from serving.errors import ScorerError
 from serving.registry import SCORER_IN_MODEL
 from serving.scorer import PortableScorer
 from steps.pipeline import ledger
@@ -34,8 +35,7 @@ def rollback(model_name: str) -> None:
         present, earlier = (number_of(model_name, alias) for alias in (CHAMPION, PREVIOUS))
         if present == earlier:
             raise RegistryError(f"version {present} of {model_name} is champion already")
-        with downloaded(model_name, earlier) as model:
-            PortableScorer.load(model / SCORER_IN_MODEL)  # it must be fit to serve
+        check_that_it_serves(model_name, earlier)
         put_back(model_name, earlier, instead_of=present)
         reason = f"rolled back from version {present}"
         ledger.note(model_name, earlier, present, "rollback", run.info.run_id, reason)
@@ -54,6 +54,21 @@ def number_of(model_name: str, alias: str) -> str:
     if version is None:
         raise RegistryError(f"no version of {model_name} has the alias {alias}: nothing to go back")
     return str(version.version)
+
+
+def check_that_it_serves(model_name: str, version: str) -> None:
+    """Load the portable scorer of a version, before anyone is asked to serve it.
+
+    Raises:
+        RegistryError: it cannot be loaded.
+    """
+    with downloaded(model_name, version) as model:
+        try:
+            PortableScorer.load(model / SCORER_IN_MODEL)
+        except ScorerError as error:
+            raise RegistryError(
+                f"version {version} of {model_name} cannot serve, so nothing changed: {error}"
+            ) from error
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def test_a_rollback_to_what_cannot_be_read_changes_nothing(workspace, duel):
     try:
         done = workspace.run("rollback", model_name=duel)
         assert done.returncode != 0
-        assert "of duel cannot be read, so nothing changed" in done.stderr
+        assert "of duel cannot serve, so nothing changed" in done.stderr
         assert int(client.get_model_version_by_alias(duel, "champion").version) == 1
     finally:
         client.set_registered_model_alias(duel, "previous", "2")
