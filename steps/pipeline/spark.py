@@ -74,6 +74,8 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
                 gateway.shutdown()
                 gateway.proc.stdin.close()  # the Java process ends with its standard input
                 gateway.proc.wait(timeout=30)
+            # A next session in this process must not look for this Java.
+            SparkContext._gateway = SparkContext._jvm = None
 
 
 def _look_for_master(master: str) -> None:
