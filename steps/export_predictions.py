@@ -17,14 +17,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import LogUnavailableError
 from serving.history import StoredPrediction, feature_names, stream
-from serving.schema import READ_ONLY, one_line, open_existing
 from serving.schema import log_uri as place_of_log
-from serving.spool import emptied_spool
 from steps.pipeline.errors import ParameterError
+from steps.pipeline.log_reader import check_window, open_log
 from steps.pipeline.step import step
 
 log = logging.getLogger("ml-pipes")
@@ -71,29 +68,23 @@ def export(uri: str, output: Path, since: datetime | None, until: datetime | Non
     """
     if output.suffix not in KINDS:
         raise ParameterError(f"output: {output} must end with {' or '.join(KINDS)}")
-    if since and until and since >= until:
-        raise ParameterError(f"since: {since} must be before until, {until}")
-    engine = open_existing(uri)
-    try:
-        with emptied_spool(engine):
-            return _export(engine, output, since, until)
-    except SQLAlchemyError as error:
-        raise LogUnavailableError(f"the prediction log is away: {one_line(error)}") from error
-    finally:
-        engine.dispose()
+    check_window(since, until)
+    with open_log(uri) as connection:
+        return _export(connection, output, since, until)
 
 
-def _export(engine: sa.Engine, output: Path, since: datetime | None, until: datetime | None) -> int:
+def _export(
+    connection: sa.Connection, output: Path, since: datetime | None, until: datetime | None
+) -> int:
     """Write the file, which gets its name when it is complete; return its number of rows."""
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     rows = 0
     try:
-        with engine.connect().execution_options(**READ_ONLY) as connection:
-            names = feature_names(connection, since, until)
-            with _writer(partial, output.suffix, names) as writer:
-                for chunk in stream(connection, since, until, ROWS_AT_ONCE):
-                    writer.write_table(_table(chunk, names, writer.schema))
-                    rows += len(chunk)
+        names = feature_names(connection, since, until)
+        with _writer(partial, output.suffix, names) as writer:
+            for chunk in stream(connection, since, until, ROWS_AT_ONCE):
+                writer.write_table(_table(chunk, names, writer.schema))
+                rows += len(chunk)
         partial.rename(output)
     except OSError as error:
         raise ParameterError(f"output: {output} cannot be written: {error.strerror}") from error

@@ -28,9 +28,10 @@ from steps.monitoring.drift import Drift, measure_drift
 from steps.monitoring.performance import Performance, measure_performance
 from steps.monitoring.picture import summary_picture
 from steps.monitoring.retraining import BASE, log_table, prepare
-from steps.monitoring.window import Window, open_log, read_window
+from steps.monitoring.window import Window, read_window
 from steps.pipeline.errors import BusyError, ParameterError, RegistryError
 from steps.pipeline.intervals import Interval
+from steps.pipeline.log_reader import check_window, open_log
 from steps.pipeline.plots import log_pictures
 from steps.pipeline.reference import REFERENCE_IN_MODEL, Reference
 from steps.pipeline.registry import downloaded, lock_of, the_champion
@@ -59,8 +60,7 @@ def monitor(
     """Compare predictions with what the champion came from; train again if that is asked for."""
     if last is not None and (since or until):
         raise ParameterError("last: pass either last, or since and until")
-    if since and until and since >= until:
-        raise ParameterError(f"since: {since} must be before until, {until}")
+    check_window(since, until)
     if last is None and not (since or until):
         since = datetime.now(UTC) - window
     uri = place_of_log(log_uri)

@@ -15,9 +15,10 @@ from steps.monitoring.drift import Drift, measure_drift
 from steps.monitoring.performance import Performance, measure_performance
 from steps.monitoring.picture import summary_picture
 from steps.monitoring.retraining import append
-from steps.monitoring.window import Window, open_log, read_window
+from steps.monitoring.window import Window, read_window
 from steps.pipeline.errors import BusyError
 from steps.pipeline.intervals import Interval
+from steps.pipeline.log_reader import open_log
 from steps.pipeline.plots import as_png
 from steps.pipeline.reference import Reference, describe
 from tests.log_fixtures import MODEL, opened, rows

@@ -16,6 +16,7 @@ from scipy.special import logit
 from serving.scorer import Manifest
 from steps.monitoring.window import Window
 from steps.pipeline.evaluation import Floats
+from steps.pipeline.plots import LOWEST
 from steps.pipeline.reference import Reference
 
 # Below this the PSI of 15 bins reaches 0.2 by chance.
@@ -23,8 +24,6 @@ FEWEST_ROWS = 200
 # Evidently takes 100,000 rows of 30 features in ten seconds; more would not tell more.
 MOST_ROWS = 100_000
 MOST_PERIODS = 12
-# Nearly all scores of rare positives lie near 0; as log-odds they can be told apart.
-LOWEST = 1e-7
 SCORE = "score (log-odds)"
 
 
@@ -153,7 +152,7 @@ def measure_drift(
 
 
 def as_log_odds(scores: Floats) -> "pd.Series[float]":
-    """Return scores on the axis on which they are compared."""
+    """Return scores on the axis on which they are compared: most lie near 0 otherwise."""
     return pd.Series(logit(np.clip(scores, LOWEST, 1 - LOWEST)), name=SCORE)
 
 

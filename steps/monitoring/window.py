@@ -1,19 +1,13 @@
 """A window of the prediction log, read through its URL."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import LogUnavailableError
 from serving.history import StoredPrediction, start_of_last, stream
-from serving.schema import READ_ONLY, one_line, open_existing
-from serving.spool import emptied_spool
 
 log = logging.getLogger("ml-pipes")
 
@@ -53,25 +47,6 @@ class Window:
     def until(self) -> datetime | None:
         """When the last of them was made."""
         return None if self.rows.empty else self.rows["created_at"].iloc[-1].to_pydatetime()
-
-
-@contextmanager
-def open_log(uri: str) -> Iterator[sa.Connection]:
-    """Give a connection that reads the log at `uri`, what waits in its spool included.
-
-    Raises:
-        LogUnavailableError: there is none, or it is away.
-    """
-    engine = open_existing(uri)
-    try:
-        with emptied_spool(engine):
-            pass
-        with engine.connect().execution_options(**READ_ONLY) as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        raise LogUnavailableError(f"the prediction log is away: {one_line(error)}") from error
-    finally:
-        engine.dispose()
 
 
 def read_window(
