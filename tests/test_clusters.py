@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import h2o
 import pyspark
@@ -68,17 +69,18 @@ def standalone(folder: Path, *around_worker: str) -> Iterator[str]:
         yield url
 
 
+def candidates_on(workspace, steps, entry_point: str, **cluster: str) -> list[Any]:
+    """Train on a cluster; return the candidates."""
+    data_run_id = steps["load_data"].info.run_id
+    done = workspace.run(entry_point, data_run_id=data_run_id, profile="quick", **cluster)
+    assert done.returncode == 0, done.stderr
+    (run, *_) = workspace.runs(f"attributes.run_name = '{entry_point}'")
+    return workspace.children(run.info.run_id)
+
+
 def test_spark_trains_on_a_standalone_cluster(workspace, steps, tmp_path):
     with standalone(tmp_path) as master:
-        done = workspace.run(
-            "train_spark",
-            data_run_id=steps["load_data"].info.run_id,
-            profile="quick",
-            spark_master=master,
-        )
-    assert done.returncode == 0, done.stderr
-    (run, *_) = workspace.runs("attributes.run_name = 'train_spark'")
-    candidates = workspace.children(run.info.run_id)
+        candidates = candidates_on(workspace, steps, "train_spark", spark_master=master)
     assert len(candidates) == 4
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
 
@@ -133,14 +135,6 @@ def size_of(url: str) -> int:
 
 
 def test_h2o_trains_on_a_cluster_of_two_nodes(workspace, steps, h2o_cluster):
-    done = workspace.run(
-        "train_h2o",
-        data_run_id=steps["load_data"].info.run_id,
-        profile="quick",
-        h2o_url=h2o_cluster,
-    )
-    assert done.returncode == 0, done.stderr
-    (run, *_) = workspace.runs("attributes.run_name = 'train_h2o'")
-    candidates = workspace.children(run.info.run_id)
+    candidates = candidates_on(workspace, steps, "train_h2o", h2o_url=h2o_cluster)
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
     assert size_of(h2o_cluster) == 2, "the cluster of others goes on"
