@@ -45,7 +45,7 @@ from steps.pipeline.candidates import (
 )
 from steps.pipeline.errors import EngineError, ExportError
 from steps.pipeline.evaluation import ks
-from steps.pipeline.processes import tied_process
+from steps.pipeline.processes import tied_process, watched
 from steps.pipeline.progress import progress, spent_on
 from steps.pipeline.requirements import pinned
 from steps.pipeline.splits import Part, Splits, open_splits, write_parquet
@@ -282,16 +282,18 @@ def _started(folder: Path) -> Iterator[None]:
         "-ice_root", str(folder),
     ]  # fmt: skip
     output = folder / "h2o.log"
+
+    def ended() -> EngineError:
+        return EngineError(f"H2O ended while it worked: {_last_words(output)}")
+
     with tied_process(command, output) as process:
         _connect(process, port, output)
-        try:
-            yield
-        except (H2OError, OSError) as error:  # a failed job is an OSError, too
+        with watched(process, ended):
             try:
-                process.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                raise error from None
-            raise EngineError(f"H2O ended while it worked: {_last_words(output)}") from error
+                yield
+            except (H2OError, OSError):  # a failed job is an OSError, too
+                time.sleep(1)  # if it comes from a server that died, that is said now
+                raise
         h2o.connection().close()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from steps.pipeline.evaluation import at_threshold
+from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, at_threshold
 from steps.pipeline.intervals import (
     Estimate,
     Interval,
@@ -13,7 +13,6 @@ from steps.pipeline.intervals import (
     bounds,
     proportion_interval,
 )
-from steps.pipeline.table import FEWEST_ROWS_OF_A_CLASS
 
 FEWEST = FEWEST_ROWS_OF_A_CLASS["test"]
 MOST_PERIODS = 12

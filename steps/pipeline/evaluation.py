@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 FALSE_POSITIVE_LIMIT = 0.01
+# Below this no metric of a split means anything; H2O needs a few to stop and to blend on.
+FEWEST_ROWS_OF_A_CLASS = {"training": 20, "validation": 5, "test": 5}
 
 
 def ks(y: Labels, scores: Floats) -> float:

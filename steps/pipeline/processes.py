@@ -1,8 +1,11 @@
 """Child processes that never outlive the process that started them, however that one ends."""
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,12 +39,34 @@ def tied_process(
         process.wait()
 
 
+@contextmanager
+def watched(process: subprocess.Popen[bytes], ended: Callable[[], Exception]) -> Iterator[None]:
+    """Raise what `ended` gives as soon as `process` ends within the context.
+
+    A client that asks a dead server again and again would say so minutes later. It works by a
+    signal (SIGUSR1), so only in the main thread.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        process.wait()
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def interrupt(*_: object) -> None:
+        if not over.is_set():
+            raise ended()
+
+    signal.signal(signal.SIGUSR1, interrupt)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def _guard(command: list[str]) -> int:
     """Run `command` until it ends or standard input is closed; return its exit status."""
-    import os
-    import signal
-    import threading
-
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: child.kill())
 

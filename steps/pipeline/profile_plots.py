@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.plots import MARK, NEGATIVE, POSITIVE, own_style
+from steps.pipeline.progress import spent_on
 from steps.pipeline.table import SplitTable
 
 COLORS = {"training": MARK, "validation": NEGATIVE, "test": POSITIVE}
@@ -16,7 +17,8 @@ MOST_SHOWN = 30
 
 def profile(table: SplitTable, target: str) -> dict[str, Figure]:
     """Return the pictures of `table`, by file name."""
-    drifted = drift(table)
+    with spent_on("data"):
+        drifted = drift(table)
     return {
         "classes.png": _classes(table, target),
         "drift.png": _drift(drifted),

@@ -8,12 +8,11 @@ import numpy.typing as npt
 from serving.errors import InputError, ScorerError
 from serving.registry import SCORER_IN_MODEL
 from serving.scorer import PortableScorer
-from steps.pipeline.evaluation import Floats
+from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, Floats
 from steps.pipeline.intervals import Estimate, Interval, difference
 from steps.pipeline.registry import SEEN_IN_MODEL, downloaded, find_champion
 from steps.pipeline.rows import Seen, row_hashes
 from steps.pipeline.splits import Part
-from steps.pipeline.table import FEWEST_ROWS_OF_A_CLASS
 
 
 @dataclass(frozen=True)

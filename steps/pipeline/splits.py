@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -22,7 +22,9 @@ from serving.scorer import Feature
 from steps.pipeline.dataset_source import RunArtifactSource
 from steps.pipeline.errors import ParameterError
 from steps.pipeline.reference import describe
-from steps.pipeline.table import SplitTable
+
+if TYPE_CHECKING:  # the steps that read splits need not load what checks a table
+    from steps.pipeline.table import SplitTable
 
 FOLDER = "splits"
 TIMES = "times.parquet"
@@ -155,7 +157,7 @@ class Splits:
         return Part(name, Path(path), pd.read_parquet(path), self.names, self.target)
 
 
-def log_splits(table: SplitTable, source: str, target: str, time_column: str) -> Description:
+def log_splits(table: "SplitTable", source: str, target: str, time_column: str) -> Description:
     """Log `table` as artifacts and dataset inputs of the active run.
 
     Args:

@@ -63,6 +63,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             sys.exit(error.exit_status)
         # What was imported stays: no collection need look through it (PyCaret asks for many).
         gc.freeze()
+        gc.enable()
         run = mlflow.start_run(run_name=title)
         status = RunStatus.FAILED
         try:

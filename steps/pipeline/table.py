@@ -13,10 +13,9 @@ from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_
 from sklearn.model_selection import train_test_split
 
 from steps.pipeline.errors import DataError
+from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS
 
 TRAINING_SHARE, VALIDATION_SHARE = 0.6, 0.2
-# Below this no metric of a split means anything; H2O needs a few to stop and to blend on.
-FEWEST_ROWS_OF_A_CLASS = {"training": 20, "validation": 5, "test": 5}
 
 
 @dataclass(frozen=True)
