@@ -4,6 +4,7 @@ A worker needs numpy, pandas, pyarrow and the library of the scorer, nothing els
 but `serving`.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ import pyarrow.parquet
 from pyspark import SparkFiles, TaskContext
 
 from serving.errors import ServingError
-from serving.prediction import batch_prediction_ids
+from serving.prediction import uuid_8
 from serving.scorer import Floats, PortableScorer
 
 # What is added to the columns of the input.
@@ -98,7 +99,9 @@ class PartitionScorer:
                     return rows, positives, f"{error} (counted from row {rows} of part {part})"
                 scored = self._scored(batch, scores, scorer.manifest.threshold, part, rows)
                 if writer is None:
-                    writer = pa.parquet.ParquetWriter(file, scored.schema)
+                    writer = pa.parquet.ParquetWriter(
+                        file, scored.schema, use_dictionary=_repeating(scored.schema)
+                    )
                 writer.write_batch(scored)
                 rows += len(scores)
                 positives += int((scores >= scorer.manifest.threshold).sum())
@@ -110,19 +113,43 @@ class PartitionScorer:
     def _scored(
         self, batch: pa.RecordBatch, scores: Floats, threshold: float, part: int, first: int
     ) -> pa.RecordBatch:
-        ids = batch_prediction_ids(f"{self.job}\0{part}", first, len(scores))
         added = {
-            "prediction_id": ids,
-            "score": scores,
-            "label": (scores >= threshold).astype(np.int32),
-            "model_name": [self.model_name] * len(scores),
-            "model_version": [self.model_version] * len(scores),
+            "prediction_id": batch_prediction_ids(f"{self.job}\0{part}", first, len(scores)),
+            "score": pa.array(scores),
+            "label": pa.array((scores >= threshold).astype(np.int32)),
+            "model_name": pa.repeat(self.model_name, len(scores)),
+            "model_version": pa.repeat(self.model_version, len(scores)),
         }
-        for name, kind in PREDICTION_COLUMNS.items():
-            batch = pa.RecordBatch.from_arrays(
-                [*batch.columns, pa.array(added[name], kind)], [*batch.schema.names, name]
-            )
-        return batch
+        return pa.RecordBatch.from_arrays(
+            [*batch.columns, *(added[name] for name in PREDICTION_COLUMNS)],
+            [*batch.schema.names, *PREDICTION_COLUMNS],
+        )
+
+
+def batch_prediction_ids(key: str, first_row: int, n_rows: int) -> pa.StringArray:
+    """Return ids of the rows from `first_row` on of what `key` names: always the same.
+
+    They are UUIDs of version 8: 74 bits of a digest of the key, then the number of the row.
+    """
+    begin = uuid_8(hashlib.sha256(f"batch\0{key}".encode()).digest()[:16])[:24]
+    rows = np.arange(first_row, first_row + n_rows, dtype=np.uint64)
+    digits = rows[:, None] >> np.arange(44, -1, -4, dtype=np.uint64) & np.uint64(0xF)
+    text = np.empty((n_rows, 36), dtype=np.uint8)
+    text[:, :24] = np.frombuffer(begin.encode(), dtype=np.uint8)
+    text[:, 24:] = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)[digits]
+    ends = np.arange(0, text.size + 1, 36, dtype=np.int32)
+    return pa.StringArray.from_buffers(n_rows, pa.py_buffer(ends), pa.py_buffer(text))
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Return the columns worth a dictionary: to look for repeated measures and ids takes most of
+    the time of writing.
+    """
+    return [
+        column.name
+        for column in schema
+        if not pa.types.is_floating(column.type) and column.name != "prediction_id"
+    ]
 
 
 @cache

@@ -115,7 +115,7 @@ def prediction_ids(
     if request_id is not None:
         seed = f"{model_name or ''}\0{request_id}"
         digests = (hashlib.sha256(f"{row}\0{seed}".encode()) for row in range(n_rows))
-        return [_uuid_8(digest.digest()[:16]) for digest in digests]
+        return [uuid_8(digest.digest()[:16]) for digest in digests]
     milliseconds, random = time.time_ns() // 1_000_000, int.from_bytes(os.urandom(6), "big")
     # The row's number follows the time, around the version and the variant, so that the ids of
     # one request sort as its rows. Written out: uuid.UUID takes longer than all else of a row.
@@ -126,16 +126,7 @@ def prediction_ids(
     ]
 
 
-def batch_prediction_ids(key: str, first_row: int, n_rows: int) -> list[str]:
-    """Return ids of the rows from `first_row` on of what `key` names: always the same.
-
-    They are of version 8, too: 74 bits of a digest of the key, then the number of the row.
-    """
-    begin = _uuid_8(hashlib.sha256(f"batch\0{key}".encode()).digest()[:16])[:24]
-    return [f"{begin}{row:012x}" for row in range(first_row, first_row + n_rows)]
-
-
-def _uuid_8(digest: bytes) -> str:
+def uuid_8(digest: bytes) -> str:
     """Return the UUID that keeps all 128 bits of `digest` but the six it must set."""
     number = int.from_bytes(digest, "big") & ~(0xF << 76) | 8 << 76
     return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))

@@ -24,8 +24,9 @@ def load_data(data: str, target: str, time_column: str, split: str, seed: int) -
     """Read, check and split the data."""
     with spent_on("data"):
         table = split_table(read_source(data), data, target, time_column, split, seed)
-    described = log_splits(table, data, target, time_column)
-    log_pictures(profile(table, target), "plots")
+    with spent_on("recording"):
+        described = log_splits(table, data, target, time_column)
+        log_pictures(profile(table, target), "plots")
     mlflow.set_tag("split", described.split)
     counts = {"duplicates_removed": described.duplicates}
     counts |= {f"{name}_rows": rows for name, rows in described.rows.items()}

@@ -141,9 +141,10 @@ def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
     uses = uses_of_test_rows(digest) + 1
     mlflow.set_tags({"test_digest": digest, "test_uses": str(uses)})
     scorer = PortableScorer.load(folder)
-    scores, threshold = scorer.score(test.frame), scorer.manifest.threshold
-    estimate = Estimate(test.y, scores)
+    threshold = scorer.manifest.threshold
     with spent_on("judging"):
+        scores = scorer.score(test.frame)
+        estimate = Estimate(test.y, scores)
         metrics = estimate.metrics | at_threshold(test.y, scores, threshold)
         intervals = estimate.intervals | at_threshold_intervals(test.y, scores, threshold)
     challenger = Challenger(
@@ -187,8 +188,9 @@ def promote_or_not(
     if champion := promoted_by_interrupted_selection(model_name, lineage.candidate_run_id):
         record(True, champion.tags["decision"], model_name, str(champion.version))
         return
-    seen = Seen.of(splits.training, splits.validation, splits.description.latest)
-    incumbent = assess_incumbent(model_name, splits.test)
+    with spent_on("judging"):
+        seen = Seen.of(splits.training, splits.validation, splits.description.latest)
+        incumbent = assess_incumbent(model_name, splits.test)
     if incumbent is None:
         decision = Decision(True, "it is the first champion of this name")
     else:

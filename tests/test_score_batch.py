@@ -1,6 +1,7 @@
 """The champion over whole tables, on a Spark of several processes."""
 
 import re
+import uuid
 from pathlib import Path
 
 import mlflow
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serving.prediction import batch_prediction_ids
+from serving.batch import batch_prediction_ids
 from serving.scorer import PortableScorer
 from steps.pipeline.errors import DataError
 from steps.pipeline.spark import spark_session
@@ -20,10 +21,13 @@ CLUSTER = "local-cluster[2,1,1024]"
 
 @pytest.mark.quick
 def test_ids_follow_from_job_and_row_alone():
-    ids = batch_prediction_ids("job", 0, 5)
-    assert ids == batch_prediction_ids("job", 0, 2) + batch_prediction_ids("job", 2, 3)
-    assert len({*ids, *batch_prediction_ids("other", 0, 5)}) == 10
-    assert all(len(id_) == 36 and id_[14] == "8" for id_ in ids)
+    def ids(job: str, first: int, rows: int) -> list[str]:
+        return batch_prediction_ids(job, first, rows).to_pylist()
+
+    assert ids("job", 0, 5) == ids("job", 0, 2) + ids("job", 2, 3)
+    assert len({*ids("job", 0, 5), *ids("other", 0, 5)}) == 10
+    (last,) = ids("job", 0xABCDEF012345, 1)
+    assert (uuid.UUID(last).version, last[24:]) == (8, "abcdef012345")
 
 
 @pytest.fixture(scope="module")

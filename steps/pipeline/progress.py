@@ -15,16 +15,22 @@ EVERY_SECONDS = 20
 
 # Of this process, by what they went into: see `benchmarks.where_time_goes`.
 seconds: dict[str, float] = defaultdict(float)
+# Of the blocks within those that are open, the outermost first.
+_inner: list[float] = []
 
 
 @contextmanager
 def spent_on(what: str) -> Iterator[None]:
-    """Add the seconds of a block to those of `what`."""
+    """Add the seconds of a block to those of `what`, without those of such blocks within it."""
     start = time.monotonic()
+    _inner.append(0.0)
     try:
         yield
     finally:
-        seconds[what] += time.monotonic() - start
+        whole = time.monotonic() - start
+        seconds[what] += whole - _inner.pop()
+        if _inner:
+            _inner[-1] += whole
 
 
 def seconds_as_metrics() -> dict[str, float]:

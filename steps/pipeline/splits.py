@@ -21,6 +21,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from serving.scorer import Feature
 from steps.pipeline.dataset_source import RunArtifactSource
 from steps.pipeline.errors import ParameterError
+from steps.pipeline.progress import spent_on
 from steps.pipeline.reference import describe
 
 if TYPE_CHECKING:  # the steps that read splits need not load what checks a table
@@ -151,10 +152,13 @@ class Splits:
             _log_input(part.frame, self.run_id, self.target, part.name, digest)
 
     def _part(self, name: str) -> Part:
-        path = mlflow.artifacts.download_artifacts(
-            run_id=self.run_id, artifact_path=f"{FOLDER}/{name}.parquet", dst_path=str(self._folder)
-        )
-        return Part(name, Path(path), pd.read_parquet(path), self.names, self.target)
+        with spent_on("data"):
+            path = mlflow.artifacts.download_artifacts(
+                run_id=self.run_id,
+                artifact_path=f"{FOLDER}/{name}.parquet",
+                dst_path=str(self._folder),
+            )
+            return Part(name, Path(path), pd.read_parquet(path), self.names, self.target)
 
 
 def log_splits(table: "SplitTable", source: str, target: str, time_column: str) -> Description:
