@@ -1,16 +1,21 @@
-"""Scoring a partition of a large table: what each worker of a Spark cluster does.
+"""Scoring a part of a large table: what each worker of a Spark cluster does.
 
 A worker needs numpy, pandas, pyarrow and the library of the scorer, nothing else of this project
 but `serving`.
 """
 
 import hashlib
+import sys
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+from zipimport import zipimporter
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 from pyspark import SparkFiles, TaskContext
@@ -27,7 +32,19 @@ PREDICTION_COLUMNS = {
     "model_name": pa.string(),
     "model_version": pa.string(),
 }
-# What a worker says of a partition; `problem` is empty if all went well.
+ROWS_AT_ONCE = 20_000
+
+
+class Outcome(NamedTuple):
+    """What a worker says of a part; `problem` is empty if all went well."""
+
+    part: int
+    rows: int
+    positives: int
+    problem: str
+
+
+# As Spark and Arrow describe it.
 OUTCOME = "part int, rows long, positives long, problem string"
 OUTCOME_SCHEMA = pa.schema(
     {"part": pa.int32(), "rows": pa.int64(), "positives": pa.int64(), "problem": pa.string()}
@@ -35,13 +52,41 @@ OUTCOME_SCHEMA = pa.schema(
 
 
 def part_file(folder: Path, part: int) -> Path:
-    """Return the file of a partition."""
+    """Return the file of a part."""
     return folder / f"part-{part:05d}.parquet"
 
 
 @dataclass(frozen=True)
-class PartitionScorer:
-    """Scores the partitions of a Spark data frame, each into a Parquet file of its own.
+class RowRange:
+    """Some rows of a Parquet file: `rows` of them from `first` on."""
+
+    file: str
+    first: int
+    rows: int
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows in batches, out of as few row groups as hold them."""
+        with pa.parquet.ParquetFile(self.file) as file:
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            starts = np.cumsum([0, *sizes])
+            groups = [
+                i
+                for i in range(len(sizes))
+                if starts[i] < self.first + self.rows and starts[i + 1] > self.first
+            ]
+            skip, left = self.first - int(starts[groups[0]]), self.rows
+            for batch in file.iter_batches(ROWS_AT_ONCE, groups, use_threads=False):
+                wanted = batch.slice(min(skip, len(batch)), left)
+                skip, left = max(skip - len(batch), 0), left - len(wanted)
+                if len(wanted):
+                    yield wanted
+                if not left:
+                    return
+
+
+@dataclass(frozen=True)
+class PartScorer:
+    """Scores the parts of a table, each into a Parquet file of its own.
 
     A file gets its name when it is complete, and one that is there already is left as it is.
 
@@ -59,64 +104,83 @@ class PartitionScorer:
     model_name: str
     model_version: str
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Score the rows of this task's partition; yield what came of it (`OUTCOME`)."""
-        context = TaskContext.get()
-        assert context is not None, "it runs as a task of Spark"
-        part = context.partitionId()
+    def of_partition(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Score a partition of a Spark data frame; yield what came of it (`OUTCOME`)."""
+        batches = iter(batches)
+        outcome = self._outcome(batches, f"part {_this_part()}")
+        for _ in batches:  # Spark wants its rows taken
+            pass
+        yield pa.RecordBatch.from_pylist([outcome._asdict()], OUTCOME_SCHEMA)
+
+    def of_rows(self, ranges: Iterable[RowRange]) -> Iterator[Outcome]:
+        """Score the range of rows of this task, if any, which the worker reads itself."""
+        for rows in ranges:
+            try:
+                yield self._outcome(rows.read(), rows.file, rows.first)
+            except FileNotFoundError as error:
+                yield Outcome(_this_part(), 0, 0, f"the workers of Spark must see it: {error}")
+
+    def _outcome(self, batches: Iterable[pa.RecordBatch], origin: str, first: int = 0) -> Outcome:
+        part = _this_part()
         file = part_file(Path(self.folder), part)
-        partial = file.with_name(f".{file.name}.{context.taskAttemptId()}")
+        if file.exists():
+            done = pa.parquet.read_table(file, columns=["label"])["label"].to_numpy()
+            return Outcome(part, len(done), int(done.sum()), "")
+        partial = file.with_name(f".{file.name}.{uuid.uuid4()}")
+        rows = positives = 0
         try:
-            if file.exists():
-                for _ in batches:  # Spark wants its rows taken
-                    pass
-                labels = pa.parquet.read_table(file, columns=["label"])["label"].to_numpy()
-                rows, positives, problem = len(labels), int(labels.sum()), ""
-            else:
-                rows, positives, problem = self._write(batches, part, partial)
-                if rows and not problem:
-                    partial.rename(file)
+            for labels in self._written(batches, part, partial):
+                rows, positives = rows + len(labels), positives + int(labels.sum())
+            if rows:
+                partial.rename(file)
+        except ServingError as error:
+            problem = f"{error} (counted from row {first + rows} of {origin})"
+            return Outcome(part, rows, positives, problem)
         finally:
             partial.unlink(missing_ok=True)
-        outcome = [[part], [rows], [positives], [problem]]
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(v, kind) for v, kind in zip(outcome, OUTCOME_SCHEMA.types, strict=True)],
-            schema=OUTCOME_SCHEMA,
-        )
+            _forget_zip_files()
+        return Outcome(part, rows, positives, "")
 
-    def _write(
+    def _written(
         self, batches: Iterable[pa.RecordBatch], part: int, file: Path
-    ) -> tuple[int, int, str]:
-        """Write the scored rows to `file`; return rows, positives and what is wrong, if it is."""
+    ) -> Iterator[npt.NDArray[np.int32]]:
+        """Write the scored rows to `file`; yield the labels of each batch.
+
+        Raises:
+            ServingError: a row cannot be scored.
+        """
         scorer = _load(SparkFiles.get(self.scorer))
-        rows = positives = 0
+        threshold = scorer.manifest.threshold
+        rows = 0
         writer: pa.parquet.ParquetWriter | None = None
         try:
             for batch in batches:
-                try:
-                    scores = scorer.score(batch.select(scorer.names).to_pandas())
-                except ServingError as error:
-                    return rows, positives, f"{error} (counted from row {rows} of part {part})"
-                scored = self._scored(batch, scores, scorer.manifest.threshold, part, rows)
+                scores = scorer.score_matrix(scorer.checked(_matrix(batch, scorer.names)))
+                labels = (scores >= threshold).astype(np.int32)
+                scored = self._scored(batch, scores, labels, f"{self.job}\0{part}", rows)
                 if writer is None:
                     writer = pa.parquet.ParquetWriter(
                         file, scored.schema, use_dictionary=_repeating(scored.schema)
                     )
                 writer.write_batch(scored)
-                rows += len(scores)
-                positives += int((scores >= scorer.manifest.threshold).sum())
+                rows += len(labels)
+                yield labels
         finally:
             if writer is not None:
                 writer.close()
-        return rows, positives, ""
 
     def _scored(
-        self, batch: pa.RecordBatch, scores: Floats, threshold: float, part: int, first: int
+        self,
+        batch: pa.RecordBatch,
+        scores: Floats,
+        labels: npt.NDArray[np.int32],
+        key: str,
+        first: int,
     ) -> pa.RecordBatch:
         added = {
-            "prediction_id": batch_prediction_ids(f"{self.job}\0{part}", first, len(scores)),
+            "prediction_id": batch_prediction_ids(key, first, len(scores)),
             "score": pa.array(scores),
-            "label": pa.array((scores >= threshold).astype(np.int32)),
+            "label": pa.array(labels),
             "model_name": pa.repeat(self.model_name, len(scores)),
             "model_version": pa.repeat(self.model_version, len(scores)),
         }
@@ -124,6 +188,18 @@ class PartitionScorer:
             [*batch.columns, *(added[name] for name in PREDICTION_COLUMNS)],
             [*batch.schema.names, *PREDICTION_COLUMNS],
         )
+
+
+def _this_part() -> int:
+    context = TaskContext.get()
+    assert context is not None, "it runs as a task of Spark"
+    return context.partitionId()
+
+
+def _matrix(batch: pa.RecordBatch, names: list[str]) -> Floats:
+    """Return numeric columns as a matrix of shape (n_rows, n_features), NaN where missing."""
+    columns = (batch[name].cast(pa.float64(), safe=False) for name in names)
+    return np.column_stack([column.to_numpy(zero_copy_only=False) for column in columns])
 
 
 def batch_prediction_ids(key: str, first_row: int, n_rows: int) -> pa.StringArray:
@@ -156,3 +232,14 @@ def _repeating(schema: pa.Schema) -> list[str]:
 def _load(folder: str) -> PortableScorer:
     """Load the scorer once in each worker process."""
     return PortableScorer.load(folder)
+
+
+def _forget_zip_files() -> None:
+    """Let Python forget what it knows of the zip files that it imports from.
+
+    Before each task Spark makes it read all that again, in 0.1 s: Spark's own are large. Now it
+    reads them when it wants a module of them.
+    """
+    for place, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimporter):
+            del sys.path_importer_cache[place]

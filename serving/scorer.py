@@ -135,6 +135,16 @@ class PortableScorer:
             matrix = rows[self.names].to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError):
             raise self._not_a_number(rows) from None
+        return self.checked(np.ascontiguousarray(matrix))
+
+    def checked(self, matrix: Floats) -> Floats:
+        """Return `matrix`, shape (n_rows, n_features), if the model can score it.
+
+        Raises:
+            InputError: a value is infinite, or missing where the training rows never were.
+        """
+        if np.isfinite(matrix).all():
+            return matrix
         if np.isinf(matrix).any():
             row, column = np.argwhere(np.isinf(matrix))[0]
             raise InputError(f"column {self.names[column]}, row {row}: must be finite")
@@ -146,7 +156,7 @@ class PortableScorer:
                 f"column {self.names[column]}, row {row}: must not be missing "
                 "(it never was in the data of this model)"
             )
-        return np.ascontiguousarray(matrix)
+        return matrix
 
     def _not_a_number(self, rows: pd.DataFrame) -> InputError:
         for name in self.names:

@@ -20,16 +20,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pyarrow as pa
 import pyarrow.parquet
-from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.batch import OUTCOME, PREDICTION_COLUMNS, PartitionScorer, part_file
+from serving.batch import ROWS_AT_ONCE, PartScorer, part_file
 from serving.errors import LogUnavailableError
 from serving.prediction import ModelIdentity, Prediction, feature_rows
 from serving.registry import SCORER_IN_MODEL
@@ -37,6 +34,7 @@ from serving.schema import connect, one_line, upgrade
 from serving.schema import log_uri as place_of_log
 from serving.scorer import PortableScorer
 from serving.store import Request, Store
+from steps.pipeline.batch_input import BatchInput, read_input
 from steps.pipeline.errors import DataError, EngineError, ParameterError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.progress import progress
@@ -48,10 +46,9 @@ log = logging.getLogger("ml-pipes")
 
 SOURCE = "score_batch"
 JOB = "job.json"
-ROWS_AT_ONCE = 20_000
 ROWS_A_TRANSACTION = 10_000
 SETTINGS = {
-    # A part of 32 MB holds some 130,000 rows of 30 numbers: little to lose, little to repeat.
+    # 32 MB hold some 130,000 rows of 30 numbers.
     "spark.sql.files.maxPartitionBytes": 32 * 2**20,
     "spark.sql.files.minPartitionNum": 4,
     "spark.sql.execution.arrow.maxRecordsPerBatch": ROWS_AT_ONCE,
@@ -71,12 +68,16 @@ def score_batch(
     """Score every row of a table, and leave nothing that looks whole before it is."""
     started = time.monotonic()
     with champion_scorer(model_name) as champion, spark_session(spark_master, SETTINGS) as spark:
-        table = read_input(spark, input, champion.scorer)
-        job = Job.of(spark, table, champion)
+        source = read_input(spark, input, champion.scorer.names)
+        job = Job.of(source, champion)
         unfinished = output.with_name(f"{output.name}.unfinished")
         job.resume_in(unfinished)
         with progress(f"Spark scores {input} with {champion}", "scoring"):
-            rows, positives = score(spark, table, job, champion, unfinished, input)
+            try:
+                rows, positives = score(source, job, champion, unfinished)
+            except DataError:  # with another input it is another job
+                shutil.rmtree(unfinished)
+                raise
     if log_predictions:
         write_to_log(unfinished, place_of_log(log_uri), champion)
     (unfinished / JOB).unlink()
@@ -113,55 +114,6 @@ def champion_scorer(model_name: str) -> Iterator[ChampionScorer]:
         yield ChampionScorer(identity, folder, PortableScorer.load(folder))
 
 
-def read_input(spark: SparkSession, uri: str, scorer: PortableScorer) -> DataFrame:
-    """Return the table at `uri`: features as numbers; other columns of CSV as text.
-
-    Raises:
-        DataError: it is not there, lacks a feature, or has a column of the result.
-    """
-    try:
-        table = (
-            spark.read.parquet(uri) if _is_parquet(spark, uri) else _read_csv(spark, uri, scorer)
-        )
-    except AnalysisException as error:
-        reason = "no such file" if "PATH_NOT_FOUND" in str(error) else str(error).splitlines()[0]
-        raise DataError(f"{uri}: cannot be read: {reason}") from error
-    if absent := [name for name in scorer.names if name not in table.columns]:
-        raise DataError(
-            f"{uri}: column {absent[0]}: must be there, it is a feature of the champion"
-        )
-    kinds = dict(table.dtypes)
-    numbers = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
-    for name in scorer.names:
-        if not kinds[name].startswith(numbers):
-            raise DataError(f"{uri}: column {name}: must be numeric, it is {kinds[name]}")
-    if taken := [name for name in PREDICTION_COLUMNS if name in table.columns]:
-        raise DataError(f"{uri}: column {taken[0]}: must be renamed, the result has such a column")
-    return table
-
-
-def _is_parquet(spark: SparkSession, uri: str) -> bool:
-    """Tell whether the first file at `uri` begins as Parquet does."""
-    first = spark.read.format("binaryFile").load(uri).select("path").first()
-    if first is None:
-        raise DataError(f"{uri}: must hold rows, it is empty")
-    sc: Any = spark.sparkContext
-    path = sc._jvm.org.apache.hadoop.fs.Path(first["path"])
-    stream = path.getFileSystem(sc._jsc.hadoopConfiguration()).open(path)
-    try:
-        return [stream.read() for _ in range(4)] == list(b"PAR1")
-    finally:
-        stream.close()
-
-
-def _read_csv(spark: SparkSession, uri: str, scorer: PortableScorer) -> DataFrame:
-    names = spark.read.option("header", True).csv(uri).columns
-    kinds = [f"`{name}` {'double' if name in scorer.names else 'string'}" for name in names]
-    # FAILFAST: Spark would take text in place of a number for a missing value.
-    reader = spark.read.options(header=True, mode="FAILFAST", enforceSchema=False)
-    return reader.schema(", ".join(kinds)).csv(uri)
-
-
 @dataclass(frozen=True)
 class Job:
     """What is scored, by what: all that must be the same to go on with unfinished work.
@@ -179,16 +131,9 @@ class Job:
     model: str
 
     @classmethod
-    def of(cls, spark: SparkSession, table: DataFrame, champion: ChampionScorer) -> "Job":
-        """Describe the scoring of `table`."""
-        sc: Any = spark.sparkContext
-        files = []
-        for uri in sorted(table.inputFiles()):
-            path = sc._jvm.org.apache.hadoop.fs.Path(uri)
-            system = path.getFileSystem(sc._jsc.hadoopConfiguration())
-            status = system.getFileStatus(path)
-            files.append(f"{uri} {status.getLen()} {status.getModificationTime()}")
-        return cls(files, table.columns, table.rdd.getNumPartitions(), str(champion))
+    def of(cls, source: BatchInput, champion: ChampionScorer) -> "Job":
+        """Describe the scoring of `source`."""
+        return cls(source.files, source.table.columns, source.parts, str(champion))
 
     @property
     def key(self) -> str:
@@ -218,34 +163,29 @@ class Job:
             log.info("%s: %s of %s parts are there already", folder, done, self.parts)
 
 
-def score(
-    spark: SparkSession,
-    table: DataFrame,
-    job: Job,
-    champion: ChampionScorer,
-    folder: Path,
-    uri: str,
-) -> tuple[int, int]:
+def score(source: BatchInput, job: Job, champion: ChampionScorer, folder: Path) -> tuple[int, int]:
     """Score the parts that are not in `folder` yet; return all rows and those labelled 1.
 
     Raises:
-        DataError: a row cannot be scored.
+        DataError: a row cannot be scored, or there is none.
         EngineError: the workers do not see the folder.
     """
-    sc = spark.sparkContext
+    sc = source.spark.sparkContext
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         sc.addPyFile(shutil.make_archive(f"{temporary}/serving", "zip", PROJECT, "serving"))
         shipped = f"scorer-{job.key[:16]}"
         archive = shutil.make_archive(f"{temporary}/{shipped}", "zip", champion.folder)
         sc.addArchive(f"{archive}#{shipped}")
         name, version = champion.identity.name, champion.identity.version
-        work = PartitionScorer(str(folder), job.key, shipped, str(name), str(version))
-        outcomes = table.mapInArrow(work, OUTCOME).collect()
-    if problems := [outcome["problem"] for outcome in outcomes if outcome["problem"]]:
-        raise DataError(f"{uri}: {problems[0]}")
-    if any(one["rows"] and not part_file(folder, one["part"]).exists() for one in outcomes):
+        outcomes = source.score(PartScorer(str(folder), job.key, shipped, str(name), str(version)))
+    if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
+        raise DataError(f"{source.uri}: {problems[0]}")
+    if any(one.rows and not part_file(folder, one.part).exists() for one in outcomes):
         raise EngineError(f"the workers of Spark wrote elsewhere: they must see {folder}")
-    return sum(one["rows"] for one in outcomes), sum(one["positives"] for one in outcomes)
+    rows = sum(one.rows for one in outcomes)
+    if not rows:
+        raise DataError(f"{source.uri}: must hold rows, it is empty")
+    return rows, sum(one.positives for one in outcomes)
 
 
 def write_to_log(folder: Path, uri: str, champion: ChampionScorer) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serving import batch
 from serving.batch import batch_prediction_ids
 from serving.scorer import PortableScorer
+from steps.pipeline import batch_input
+from steps.pipeline.batch_input import read_input
 from steps.pipeline.errors import DataError
 from steps.pipeline.spark import spark_session
-from steps.score_batch import read_input
 from tests.conftest import PROJECT, logged, named, wait_for
 
 CLUSTER = "local-cluster[2,1,1024]"
@@ -28,6 +30,20 @@ def test_ids_follow_from_job_and_row_alone():
     assert len({*ids("job", 0, 5), *ids("other", 0, 5)}) == 10
     (last,) = ids("job", 0xABCDEF012345, 1)
     assert (uuid.UUID(last).version, last[24:]) == (8, "abcdef012345")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("row_group", [1, 90, 250, 1_000])
+def test_parts_hold_each_row_of_a_file_once_and_in_order(tmp_path, monkeypatch, row_group):
+    monkeypatch.setattr(batch_input, "FEWEST_ROWS", 40)
+    monkeypatch.setattr(batch, "ROWS_AT_ONCE", 30)
+    file = tmp_path / "rows.parquet"
+    pd.DataFrame({"row": range(1_000)}).to_parquet(file, row_group_size=row_group)
+    ranges = batch_input.ranges_of_files([str(file)])
+    assert len(ranges) >= 8
+    assert min(part.rows for part in ranges) >= min(row_group, 40)
+    found = [row for part in ranges for rows in part.read() for row in rows["row"].to_pylist()]
+    assert found == list(range(1_000))
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +117,37 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     assert run.data.metrics["rows"] == len(table)
 
 
+def test_parquet_gives_the_same(workspace, table, scorer, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for place, rows in enumerate(np.array_split(np.arange(len(table)), 3)):
+        table.iloc[rows].to_parquet(source / f"{place}.parquet", row_group_size=1_000)
+    done = score(workspace, source, output, spark_master="local[2]")
+    assert done.returncode == 0, done.stderr
+    scored = pd.read_parquet(output)
+    pd.testing.assert_frame_equal(scored[table.columns], table)  # in order, types as they were
+    np.testing.assert_array_equal(scored["score"], scorer.score(table))
+
+
 def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, scorer, table, tmp_path):
     source, output = tmp_path / "in.parquet", tmp_path / "out"
     table.head(100).assign(V3=np.nan).to_parquet(source)
     done = score(workspace, source, output, spark_master="local[1]")
     assert done.returncode != 0
     assert f"ml-pipes: score_batch: {source}: column V3, row 0: must not be missing" in done.stderr
+    assert f"(counted from row 0 of {source})" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not output.exists()
+    assert list(tmp_path.iterdir()) == [source], "the input must change, so nothing is kept"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_empty_table_is_said_to_be_empty(workspace, scorer, table, tmp_path, kind):
+    source = tmp_path / f"in.{kind}"
+    empty = table.head(0)
+    empty.to_csv(source, index=False) if kind == "csv" else empty.to_parquet(source)
+    done = score(workspace, source, tmp_path / "out", spark_master="local[1]")
+    assert done.returncode != 0
+    assert f"ml-pipes: score_batch: {source}: must hold rows, it is empty" in done.stderr
 
 
 def test_a_table_that_does_not_fit_is_refused_before_any_work(scorer, table, tmp_path):
@@ -120,9 +159,9 @@ def test_a_table_that_does_not_fit_is_refused_before_any_work(scorer, table, tmp
             file = tmp_path / "in.parquet"
             table.head(100).assign(**change).to_parquet(file)
             with pytest.raises(DataError, match=re.escape(f"{file}: {message}")):
-                read_input(spark, str(file), scorer)
+                read_input(spark, str(file), scorer.names)
         (tmp_path / "in.csv").write_text("V1,V2\n1,2\n")
         with pytest.raises(DataError, match="column V3: must be there"):
-            read_input(spark, str(tmp_path / "in.csv"), scorer)
+            read_input(spark, str(tmp_path / "in.csv"), scorer.names)
         with pytest.raises(DataError, match="no such file"):
-            read_input(spark, str(tmp_path / "none.csv"), scorer)
+            read_input(spark, str(tmp_path / "none.csv"), scorer.names)

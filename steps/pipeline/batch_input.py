@@ -1,0 +1,146 @@
+"""A table of any size to be scored: what it holds, and in which parts workers read it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from serving.batch import OUTCOME, PREDICTION_COLUMNS, Outcome, PartScorer, RowRange
+from steps.pipeline.errors import DataError
+
+# A part is a row group, unless there are fewer than the first; then each is divided, but not into
+# less than that many rows, nor often: what lies before a part in its row group is read for nothing.
+FEWEST_PARTS, FEWEST_ROWS, MOST_PARTS_OF_A_GROUP = 16, 50_000, 8
+NUMBERS = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
+
+
+@dataclass(frozen=True)
+class BatchInput:
+    """A table in Spark.
+
+    Attributes:
+        spark: the session that reads it.
+        uri: as the user gave it.
+        table: its rows.
+        ranges: the parts, if workers can read them without Spark, which is twice as fast: of
+            Parquet files in folders. None otherwise: the parts are Spark's partitions.
+    """
+
+    spark: SparkSession
+    uri: str
+    table: DataFrame
+    ranges: list[RowRange] | None
+
+    @property
+    def files(self) -> list[str]:
+        """Each file with its size and time of change."""
+        sc: Any = self.spark.sparkContext
+        found = []
+        for uri in sorted(self.table.inputFiles()):
+            path = sc._jvm.org.apache.hadoop.fs.Path(uri)
+            status = path.getFileSystem(sc._jsc.hadoopConfiguration()).getFileStatus(path)
+            found.append(f"{uri} {status.getLen()} {status.getModificationTime()}")
+        return found
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts it is divided: the same for the same files."""
+        if self.ranges is not None:
+            return len(self.ranges)
+        return self.table.rdd.getNumPartitions()
+
+    def score(self, scorer: PartScorer) -> list[Outcome]:
+        """Score each part, and return what came of it."""
+        if self.ranges is not None:
+            parts = self.spark.sparkContext.parallelize(self.ranges, max(len(self.ranges), 1))
+            return parts.mapPartitions(scorer.of_rows).collect()
+        rows = self.table.mapInArrow(scorer.of_partition, OUTCOME).collect()
+        return [Outcome(*row) for row in rows]
+
+
+def read_input(spark: SparkSession, uri: str, features: list[str]) -> BatchInput:
+    """Look at the table at `uri`: features are numbers; other columns of CSV are text.
+
+    Raises:
+        DataError: it is not there, lacks a feature, or has a column of the result.
+    """
+    try:
+        is_parquet = _is_parquet(spark, uri)
+        table = spark.read.parquet(uri) if is_parquet else _read_csv(spark, uri, features)
+    except AnalysisException as error:
+        reason = "no such file" if "PATH_NOT_FOUND" in str(error) else str(error).splitlines()[0]
+        raise DataError(f"{uri}: cannot be read: {reason}") from error
+    if absent := [name for name in features if name not in table.columns]:
+        raise DataError(
+            f"{uri}: column {absent[0]}: must be there, it is a feature of the champion"
+        )
+    kinds = dict(table.dtypes)
+    for name in features:
+        if not kinds[name].startswith(NUMBERS):
+            raise DataError(f"{uri}: column {name}: must be numeric, it is {kinds[name]}")
+    if taken := [name for name in PREDICTION_COLUMNS if name in table.columns]:
+        raise DataError(f"{uri}: column {taken[0]}: must be renamed, the result has such a column")
+    return BatchInput(spark, uri, table, _ranges(table) if is_parquet else None)
+
+
+def _is_parquet(spark: SparkSession, uri: str) -> bool:
+    """Tell whether the first file at `uri` begins as Parquet does."""
+    first = spark.read.format("binaryFile").load(uri).select("path").first()
+    if first is None:
+        raise DataError(f"{uri}: must hold rows, it is empty")
+    sc: Any = spark.sparkContext
+    path = sc._jvm.org.apache.hadoop.fs.Path(first["path"])
+    stream = path.getFileSystem(sc._jsc.hadoopConfiguration()).open(path)
+    try:
+        return [stream.read() for _ in range(4)] == list(b"PAR1")
+    finally:
+        stream.close()
+
+
+def _read_csv(spark: SparkSession, uri: str, features: list[str]) -> DataFrame:
+    names = spark.read.option("header", True).csv(uri).columns
+    kinds = [f"`{name}` {'double' if name in features else 'string'}" for name in names]
+    # FAILFAST: Spark would take text in place of a number for a missing value.
+    reader = spark.read.options(header=True, mode="FAILFAST", enforceSchema=False)
+    return reader.schema(", ".join(kinds)).csv(uri)
+
+
+def _ranges(table: DataFrame) -> list[RowRange] | None:
+    """Divide Parquet files in folders into parts.
+
+    None where Spark alone knows how to read them: in object storage, or if their columns are not
+    all the same, or not those that Spark sees (it takes some from the names of folders).
+    """
+    places = [urlsplit(uri) for uri in sorted(table.inputFiles())]
+    if any(place.scheme != "file" for place in places):
+        return None
+    files = [unquote(place.path) for place in places]
+    schemas = [pa.parquet.read_schema(file).remove_metadata() for file in files]
+    if schemas[0].names != table.columns or any(schema != schemas[0] for schema in schemas):
+        return None
+    return ranges_of_files(files)
+
+
+def ranges_of_files(files: list[str]) -> list[RowRange]:
+    """Divide Parquet files into parts, none of them across row groups."""
+    groups = []
+    for file in files:
+        metadata, start = pa.parquet.read_metadata(file), 0
+        for number in range(metadata.num_row_groups):
+            groups.append(RowRange(file, start, metadata.row_group(number).num_rows))
+            start += groups[-1].rows
+    groups = [group for group in groups if group.rows]
+    most = min(-(-FEWEST_PARTS // max(len(groups), 1)), MOST_PARTS_OF_A_GROUP)
+    return [part for group in groups for part in _divided(group, most)]
+
+
+def _divided(group: RowRange, most: int) -> list[RowRange]:
+    parts = max(min(group.rows // FEWEST_ROWS, most), 1)
+    bounds = np.linspace(group.first, group.first + group.rows, parts + 1).astype(int).tolist()
+    return [RowRange(group.file, first, end - first) for first, end in pairwise(bounds)]
