@@ -111,16 +111,38 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("workspace"))
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What was seen of the whole workflow on the sample: its output, the Java processes that it
+    started, and the local addresses at which any of its processes could be reached.
+    """
+
+    output: str
+    java: set[psutil.Process]
+    addresses: set[str]
+
+
 @pytest.fixture(scope="session")
-def finished(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+def finished(workspace: Workspace) -> Finished:
     """The whole workflow on the sample, run once for all tests that look at what it left."""
-    done = workspace.run(data="sample", profile="quick")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    running = workspace.start(data="sample", profile="quick")
+    java, addresses = set(), set()
+    while running.popen.poll() is None:
+        members = family(running.outer)
+        pids = {member.pid for member in members}
+        java |= set(java_of(running.outer))
+        addresses |= {
+            connection.laddr.ip
+            for connection in psutil.net_connections("inet")
+            if connection.pid in pids and connection.status in ("LISTEN", "NONE")
+        }
+        time.sleep(0.5)
+    assert running.wait() == 0, running.output
+    return Finished(running.output, java, addresses)
 
 
 @pytest.fixture(scope="session")
-def main_run(workspace: Workspace, finished: Any) -> Any:
+def main_run(workspace: Workspace, finished: Finished) -> Any:
     return workspace.runs("attributes.run_name = 'main'")[-1]  # newest first
 
 
@@ -274,6 +296,11 @@ def named(process: psutil.Process, part: str) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def java_of(process: psutil.Process) -> list[psutil.Process]:
+    """Return the Java processes below `process`."""
+    return [member for member in named(process, "java") if member.name() == "java"]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> Any:

@@ -56,7 +56,7 @@ def test_one_parent_one_child_a_step_one_grandchild_a_candidate(main_run, steps,
 
 
 def test_the_end_of_the_output_says_what_a_person_wants_to_know(finished):
-    end = finished.stderr[finished.stderr.index("rank  engine") :]
+    end = finished.output[finished.output.index("rank  engine") :]
     assert "credit-card-fraud version 1 is the new champion: it is the first" in end
     assert "mlflow models serve -m models:/credit-card-fraud@champion" in end
     assert re.search(r"test_ks 0\.\d{4}", end)

@@ -41,7 +41,7 @@ def test_parts_hold_each_row_of_a_file_once_and_in_order(tmp_path, monkeypatch, 
     pd.DataFrame({"row": range(1_000)}).to_parquet(file, row_group_size=row_group)
     ranges = batch_input.ranges_of_files([str(file)])
     assert len(ranges) >= 8
-    assert min(part.rows for part in ranges) >= min(row_group, 40)
+    assert min(part.rows for part in ranges[:-1]) >= min(row_group, 40)
     found = [row for part in ranges for rows in part.read() for row in rows["row"].to_pylist()]
     assert found == list(range(1_000))
 
