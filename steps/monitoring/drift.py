@@ -14,7 +14,7 @@ from evidently.metrics import DriftedColumnsCount, ValueDrift
 from scipy.special import logit
 
 from serving.scorer import Manifest
-from steps.monitoring.window import Window
+from steps.monitoring.window import MOST_PERIODS, Window
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.plots import LOWEST
 from steps.pipeline.reference import Reference
@@ -23,7 +23,6 @@ from steps.pipeline.reference import Reference
 FEWEST_ROWS = 200
 # Evidently takes 100,000 rows of 30 features in ten seconds; more would not tell more.
 MOST_ROWS = 100_000
-MOST_PERIODS = 12
 SCORE = "score (log-odds)"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from steps.monitoring.window import MOST_PERIODS
 from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, at_threshold
 from steps.pipeline.intervals import (
     Estimate,
@@ -15,7 +16,6 @@ from steps.pipeline.intervals import (
 )
 
 FEWEST = FEWEST_ROWS_OF_A_CLASS["test"]
-MOST_PERIODS = 12
 # Fewer would leave intervals that say nothing.
 POSITIVES_IN_PERIOD = 15
 

@@ -14,6 +14,8 @@ log = logging.getLogger("ml-pipes")
 ROWS_AT_ONCE = 10_000
 # What is kept in memory; of more rows, each k-th. Labelled ones are all kept.
 MOST_ROWS = 500_000
+# Into how many periods a window is divided: more would not be legible.
+MOST_PERIODS = 12
 
 
 @dataclass(frozen=True)
