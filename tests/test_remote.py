@@ -111,11 +111,8 @@ def test_the_server_lets_nobody_in_without_a_password(team):
     assert done.returncode != 0
 
 
-def test_the_whole_workflow_and_the_service_run_on_it(team, client, storage, postgres_uri):
-    done = team.run(data="sample", profile="quick", engines="pycaret")
-    assert done.returncode == 0, done.stderr
+def assert_nothing_is_local(team: Remote, client: MlflowClient) -> None:
     assert not list(team.folder.glob("ml*")), "nothing stays on this machine"
-
     runs = client.search_runs(["0"])
     assert len(runs) > 5
     for run in runs:
@@ -127,6 +124,21 @@ def test_the_whole_workflow_and_the_service_run_on_it(team, client, storage, pos
             assert str(team.folder) not in noted[name]
             assert "/tmp/" not in noted[name], name
 
+
+@pytest.mark.slow
+def test_all_engines_run_on_it(team, client):
+    done = team.run(data="sample", profile="quick", model_name="of-all-engines")
+    assert done.returncode == 0, done.stderr
+    assert_nothing_is_local(team, client)
+    board = {line.split()[1] for line in done.stderr.splitlines() if " to 0." in line}
+    assert board >= {"h2o", "pycaret", "spark"}
+    client.get_model_version_by_alias("of-all-engines", "champion")
+
+
+def test_the_whole_workflow_and_the_service_run_on_it(team, client, storage, postgres_uri):
+    done = team.run(data="sample", profile="quick", engines="pycaret")
+    assert done.returncode == 0, done.stderr
+    assert_nothing_is_local(team, client)
     version = client.get_model_version_by_alias(MODEL, "champion")
     assert version.tags["engine"] == "pycaret"
     with service(team, PREDICTION_LOG_URI=postgres_uri) as server:
