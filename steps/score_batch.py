@@ -80,7 +80,8 @@ def score_batch(
                 raise
     if log_predictions:
         write_to_log(unfinished, place_of_log(log_uri), champion)
-    (unfinished / JOB).unlink()
+    for left in (unfinished / JOB, *unfinished.glob(".*")):  # of workers that were killed, too
+        left.unlink()
     unfinished.rename(output)
     seconds = time.monotonic() - started
     mlflow.log_metrics({"rows": rows, "positives": positives, "seconds": seconds})
@@ -121,7 +122,7 @@ class Job:
     Attributes:
         files: of the input, with their sizes and times of change.
         columns: of the input.
-        parts: in how many partitions Spark reads it.
+        parts: into how many parts it is divided.
         model: name and version of the champion.
     """
 

@@ -86,6 +86,7 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
         process.kill()
     running.wait()
     assert not output.exists(), "nothing looks whole"
+    (unfinished / ".part-00000.parquet.of-a-worker-that-was-killed").touch()
     written = {part: part.stat().st_mtime_ns for part in parts}
 
     done = score(workspace, source, output, spark_master=CLUSTER, **options)
