@@ -164,6 +164,7 @@ def champion_of(workspace: Workspace, steps: dict[str, Any]) -> Callable[[str], 
                 data_run_id=steps["load_data"].info.run_id,
                 training_run_ids=steps[f"train_{engine}"].info.run_id,
                 model_name=name,
+                refit="false",
             )
             assert done.returncode == 0, done.stderr
         return name

@@ -69,14 +69,14 @@ def kill_main_in(running: Running, step: str) -> None:
 def test_killed_at_work_it_goes_on_and_ends_the_same(workspace, steps, tmp_path):
     """Done in another place, it also shows that a run repeats to the last digit."""
     other = Workspace(tmp_path)
-    parameters = {"data": "sample", "profile": "quick", "engines": "pycaret"}
-    kill_main_in(other.start(**parameters), "train_pycaret")
+    parameters = {"data": "sample", "profile": "quick", "engines": "h2o"}
+    kill_main_in(other.start(**parameters), "train_h2o")
     done = other.run(**parameters)
     assert done.returncode == 0, done.stderr
     assert stands(done.stderr) == {"load_data"}
     (main,) = other.runs("attributes.run_name = 'main' and attributes.status = 'FINISHED'")
     found = metrics_of(other, main.info.run_id)
-    for run in workspace.children(steps["train_pycaret"].info.run_id):
+    for run in workspace.children(steps["train_h2o"].info.run_id):
         assert found[run.info.run_name] == measured(run)
 
 

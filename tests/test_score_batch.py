@@ -2,20 +2,22 @@
 
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import SparkSession
 
 from serving import batch
 from serving.batch import batch_prediction_ids
-from serving.scorer import PortableScorer
 from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
 from steps.pipeline.errors import DataError
 from steps.pipeline.spark import spark_session
+from steps.score_batch import SETTINGS, ChampionScorer, Job, champion_scorer, score
 from tests.conftest import PROJECT, logged, named, wait_for
 
 CLUSTER = "local-cluster[2,1,1024]"
@@ -54,25 +56,27 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def scorer(workspace, finished, tmp_path_factory) -> PortableScorer:
-    """The champion's scorer, as the service uses it."""
-    folder = tmp_path_factory.mktemp("champion")
+def champion(workspace, finished) -> Iterator[ChampionScorer]:
     mlflow.set_tracking_uri(workspace.tracking_uri)
     try:
-        path = mlflow.artifacts.download_artifacts(
-            "models:/credit-card-fraud@champion", dst_path=str(folder)
-        )
+        with champion_scorer("credit-card-fraud") as champion:
+            yield champion
     finally:
         mlflow.set_tracking_uri(None)
-    return PortableScorer.load(Path(path) / "artifacts" / "scorer")
 
 
-def score(workspace, source: Path, output: Path, **parameters: str):
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    with spark_session("local[2]", SETTINGS) as spark:
+        yield spark
+
+
+def run_it(workspace, source: Path, output: Path, **parameters: str):
     return workspace.run("score_batch", input=str(source), output=str(output), **parameters)
 
 
 def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
-    workspace, table, scorer, tmp_path
+    workspace, table, champion, tmp_path
 ):
     source, output, database = (tmp_path / name for name in ("in.csv", "out", "log.db"))
     table.to_csv(source, index=False)
@@ -89,7 +93,7 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     (unfinished / ".part-00000.parquet.of-a-worker-that-was-killed").touch()
     written = {part: part.stat().st_mtime_ns for part in parts}
 
-    done = score(workspace, source, output, spark_master=CLUSTER, **options)
+    done = run_it(workspace, source, output, spark_master=CLUSTER, **options)
     assert done.returncode == 0, done.stderr
     assert "parts are there already" in done.stderr
     assert not unfinished.exists()
@@ -102,8 +106,8 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     assert list(scored.columns[-5:]) == [
         "prediction_id", "score", "label", "model_name", "model_version",
     ]  # fmt: skip
-    np.testing.assert_array_equal(scored["score"], scorer.score(table))  # bit for bit
-    expected = (scored["score"] >= scorer.manifest.threshold).astype(int)
+    np.testing.assert_array_equal(scored["score"], champion.scorer.score(table))  # bit for bit
+    expected = (scored["score"] >= champion.scorer.manifest.threshold).astype(int)
     np.testing.assert_array_equal(scored["label"], expected)
     assert scored["prediction_id"].is_unique
 
@@ -118,22 +122,37 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     assert run.data.metrics["rows"] == len(table)
 
 
-def test_parquet_gives_the_same(workspace, table, scorer, tmp_path):
+def score_here(spark, champion, source: Path, output: Path) -> tuple[int, int]:
+    output.mkdir()
+    read = read_input(spark, str(source), champion.scorer.names)
+    return score(read, Job.of(read, champion), champion, output)
+
+
+def test_parquet_gives_the_same(spark, table, champion, tmp_path):
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for place, rows in enumerate(np.array_split(np.arange(len(table)), 3)):
         table.iloc[rows].to_parquet(source / f"{place}.parquet", row_group_size=1_000)
-    done = score(workspace, source, output, spark_master="local[2]")
-    assert done.returncode == 0, done.stderr
+    rows, positives = score_here(spark, champion, source, output)
     scored = pd.read_parquet(output)
+    assert (rows, positives) == (len(table), scored["label"].sum())
     pd.testing.assert_frame_equal(scored[table.columns], table)  # in order, types as they were
-    np.testing.assert_array_equal(scored["score"], scorer.score(table))
+    np.testing.assert_array_equal(scored["score"], champion.scorer.score(table))
 
 
-def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, scorer, table, tmp_path):
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_empty_table_is_said_to_be_empty(spark, champion, table, tmp_path, kind):
+    source = tmp_path / f"in.{kind}"
+    empty = table.head(0)
+    empty.to_csv(source, index=False) if kind == "csv" else empty.to_parquet(source)
+    with pytest.raises(DataError, match=re.escape(f"{source}: must hold rows, it is empty")):
+        score_here(spark, champion, source, tmp_path / "out")
+
+
+def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, finished, table, tmp_path):
     source, output = tmp_path / "in.parquet", tmp_path / "out"
     table.head(100).assign(V3=np.nan).to_parquet(source)
-    done = score(workspace, source, output, spark_master="local[1]")
+    done = run_it(workspace, source, output, spark_master="local[1]")
     assert done.returncode != 0
     assert f"ml-pipes: score_batch: {source}: column V3, row 0: must not be missing" in done.stderr
     assert f"(counted from row 0 of {source})" in done.stderr
@@ -141,28 +160,18 @@ def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, scorer, table, 
     assert list(tmp_path.iterdir()) == [source], "the input must change, so nothing is kept"
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_an_empty_table_is_said_to_be_empty(workspace, scorer, table, tmp_path, kind):
-    source = tmp_path / f"in.{kind}"
-    empty = table.head(0)
-    empty.to_csv(source, index=False) if kind == "csv" else empty.to_parquet(source)
-    done = score(workspace, source, tmp_path / "out", spark_master="local[1]")
-    assert done.returncode != 0
-    assert f"ml-pipes: score_batch: {source}: must hold rows, it is empty" in done.stderr
-
-
-def test_a_table_that_does_not_fit_is_refused_before_any_work(scorer, table, tmp_path):
-    with spark_session("local[1]", {}) as spark:
-        for change, message in (
-            ({"V3": "many"}, "column V3: must be numeric, it is string"),
-            ({"score": 1.0}, "column score: must be renamed"),
-        ):
-            file = tmp_path / "in.parquet"
-            table.head(100).assign(**change).to_parquet(file)
-            with pytest.raises(DataError, match=re.escape(f"{file}: {message}")):
-                read_input(spark, str(file), scorer.names)
-        (tmp_path / "in.csv").write_text("V1,V2\n1,2\n")
-        with pytest.raises(DataError, match="column V3: must be there"):
-            read_input(spark, str(tmp_path / "in.csv"), scorer.names)
-        with pytest.raises(DataError, match="no such file"):
-            read_input(spark, str(tmp_path / "none.csv"), scorer.names)
+def test_a_table_that_does_not_fit_is_refused_before_any_work(spark, champion, table, tmp_path):
+    names = champion.scorer.names
+    for change, message in (
+        ({"V3": "many"}, "column V3: must be numeric, it is string"),
+        ({"score": 1.0}, "column score: must be renamed"),
+    ):
+        file = tmp_path / "in.parquet"
+        table.head(100).assign(**change).to_parquet(file)
+        with pytest.raises(DataError, match=re.escape(f"{file}: {message}")):
+            read_input(spark, str(file), names)
+    (tmp_path / "in.csv").write_text("V1,V2\n1,2\n")
+    with pytest.raises(DataError, match="column V3: must be there"):
+        read_input(spark, str(tmp_path / "in.csv"), names)
+    with pytest.raises(DataError, match="no such file"):
+        read_input(spark, str(tmp_path / "none.csv"), names)
