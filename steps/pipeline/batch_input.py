@@ -15,8 +15,8 @@ from serving.batch import OUTCOME, PREDICTION_COLUMNS, Outcome, PartScorer, RowR
 from steps.pipeline.errors import DataError
 
 # A part is a row group, unless there are fewer than the first; then each is divided, but not into
-# less than that many rows, nor often: what lies before a part in its row group is read for nothing.
-FEWEST_PARTS, FEWEST_ROWS, MOST_PARTS_OF_A_GROUP = 16, 50_000, 8
+# less than that many rows. More would cost: what lies before a part in its row group is read twice.
+FEWEST_PARTS, FEWEST_ROWS = 8, 65_536
 NUMBERS = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
 
 
@@ -136,7 +136,7 @@ def ranges_of_files(files: list[str]) -> list[RowRange]:
             groups.append(RowRange(file, start, metadata.row_group(number).num_rows))
             start += groups[-1].rows
     groups = [group for group in groups if group.rows]
-    most = min(-(-FEWEST_PARTS // max(len(groups), 1)), MOST_PARTS_OF_A_GROUP)
+    most = -(-FEWEST_PARTS // max(len(groups), 1))
     return [part for group in groups for part in _divided(group, most)]
 
 
