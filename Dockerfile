@@ -22,19 +22,19 @@ FROM base AS installer
 COPY containers/install /usr/local/bin/install-lock
 
 FROM installer AS serving-environment
-COPY requirements-serving.txt ./
+COPY requirements-pip.txt requirements-serving.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_config \
     install-lock requirements-serving.txt
 
 FROM installer AS tracking-environment
-COPY requirements-tracking.txt ./
+COPY requirements-pip.txt requirements-tracking.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_config \
     install-lock requirements-tracking.txt
 
 FROM installer AS pipeline-environment
-COPY requirements.txt ./
+COPY requirements-pip.txt requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_config \
     install-lock requirements.txt

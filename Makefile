@@ -51,7 +51,7 @@ containers: env ## Build the images and start them: the UI on 127.0.0.1:5000, th
 
 lock: ## Renew the locks from the .in files (needs uv) and what is generated from them
 	uv pip compile requirements.in --output-file requirements.txt $(LOCK_FLAGS)
-	for part in dev serving tracking; do \
+	for part in pip dev serving tracking; do \
 	  uv pip compile requirements-$$part.in --output-file requirements-$$part.txt $(LOCK_FLAGS) || exit 1; \
 	done
 	python -m tests.generated
@@ -95,6 +95,10 @@ define install
 echo "Installing into $(VENV) (2 GB; a few minutes the first time) ..."; \
 if command -v uv >/dev/null; \
 then uv pip install --quiet --python $(VENV)/bin/python --compile-bytecode --require-hashes $(1); \
-else $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(1); \
+else \
+  for locked in "-r requirements-pip.txt" "$(1)"; do \
+    $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+      $$locked || exit 1; \
+  done; \
 fi
 endef

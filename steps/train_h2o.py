@@ -125,8 +125,8 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     y = splits.validation.y
     ranked = sorted(
         (_fitted(h2o.get_model(name), validation, _algorithm(name)) for name in board["model_id"]),
-        key=lambda fitted: ks(y, fitted.scores),
-        reverse=True,
+        # Ensembles may be equal, and their order on H2O's leaderboard differs from run to run.
+        key=lambda fitted: (-ks(y, fitted.scores), fitted.algorithm),
     )
     singles = [fitted for fitted in ranked if fitted.configuration is not None]
     ensembles = [fitted for fitted in ranked if fitted.configuration is None]

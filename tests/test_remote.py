@@ -136,11 +136,11 @@ def test_all_engines_run_on_it(team, client):
 
 
 def test_the_whole_workflow_and_the_service_run_on_it(team, client, storage, postgres_uri):
-    done = team.run(data="sample", profile="quick", engines="h2o")
+    done = team.run(data="sample", profile="quick", engines="pycaret")
     assert done.returncode == 0, done.stderr
     assert_nothing_is_local(team, client)
     version = client.get_model_version_by_alias(MODEL, "champion")
-    assert version.tags["engine"] == "h2o"
+    assert version.tags["engine"] == "pycaret"
     with service(team, PREDICTION_LOG_URI=postgres_uri) as server:
         example = requests.get(f"{server.url}/model", timeout=10).json()
         rows = {feature["name"]: [0.0, 1.0] for feature in example["features"]}
