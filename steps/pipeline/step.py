@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from serving.errors import ServingError
+from steps import STARTED_BY
 from steps.pipeline.errors import ParameterError, PipelineError, TrackingError
 from steps.pipeline.killed import mark_killed_later
 from steps.pipeline.parameters import PARAMETERS
@@ -55,7 +56,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         signal.signal(signal.SIGINT, _interrupt)
         launched = "MLFLOW_RUN_ID" in os.environ
         if launched:  # MLflow started this step, and shall outlive it
-            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+            threading.Thread(target=_end_with, args=(STARTED_BY,), daemon=True).start()
         try:
             check_tracking_server()
         except TrackingError as error:
