@@ -25,13 +25,7 @@ from serving.prediction import uuid_8
 from serving.scorer import Floats, PortableScorer
 
 # What is added to the columns of the input.
-PREDICTION_COLUMNS = {
-    "prediction_id": pa.string(),
-    "score": pa.float64(),
-    "label": pa.int32(),
-    "model_name": pa.string(),
-    "model_version": pa.string(),
-}
+PREDICTION_COLUMNS = ("prediction_id", "score", "label", "model_name", "model_version")
 ROWS_AT_ONCE = 20_000
 
 
@@ -44,11 +38,8 @@ class Outcome(NamedTuple):
     problem: str
 
 
-# As Spark and Arrow describe it.
-OUTCOME = "part int, rows long, positives long, problem string"
-OUTCOME_SCHEMA = pa.schema(
-    {"part": pa.int32(), "rows": pa.int64(), "positives": pa.int64(), "problem": pa.string()}
-)
+# As Spark describes it.
+OUTCOME = "part long, rows long, positives long, problem string"
 
 
 def part_file(folder: Path, part: int) -> Path:
@@ -110,7 +101,7 @@ class PartScorer:
         outcome = self._outcome(batches, f"part {_this_part()}")
         for _ in batches:  # Spark wants its rows taken
             pass
-        yield pa.RecordBatch.from_pylist([outcome._asdict()], OUTCOME_SCHEMA)
+        yield pa.RecordBatch.from_pylist([outcome._asdict()])
 
     def of_rows(self, ranges: Iterable[RowRange]) -> Iterator[Outcome]:
         """Score the range of rows of this task, if any, which the worker reads itself."""
@@ -177,16 +168,15 @@ class PartScorer:
         key: str,
         first: int,
     ) -> pa.RecordBatch:
-        added = {
-            "prediction_id": batch_prediction_ids(key, first, len(scores)),
-            "score": pa.array(scores),
-            "label": pa.array(labels),
-            "model_name": pa.repeat(self.model_name, len(scores)),
-            "model_version": pa.repeat(self.model_version, len(scores)),
-        }
+        added = (
+            batch_prediction_ids(key, first, len(scores)),
+            pa.array(scores),
+            pa.array(labels),
+            pa.repeat(self.model_name, len(scores)),
+            pa.repeat(self.model_version, len(scores)),
+        )
         return pa.RecordBatch.from_arrays(
-            [*batch.columns, *(added[name] for name in PREDICTION_COLUMNS)],
-            [*batch.schema.names, *PREDICTION_COLUMNS],
+            [*batch.columns, *added], [*batch.schema.names, *PREDICTION_COLUMNS]
         )
 
 

@@ -171,7 +171,7 @@ def score(source: BatchInput, job: Job, champion: ChampionScorer, folder: Path) 
         DataError: a row cannot be scored, or there is none.
         EngineError: the workers do not see the folder.
     """
-    sc = source.spark.sparkContext
+    sc = source.table.sparkSession.sparkContext
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         sc.addPyFile(shutil.make_archive(f"{temporary}/serving", "zip", PROJECT, "serving"))
         shipped = f"scorer-{job.key[:16]}"

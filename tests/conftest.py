@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import psutil
@@ -109,6 +110,16 @@ class Workspace:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The workspace that the finished run leaves."""
     return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@contextmanager
+def tracked(workspace: Workspace) -> Iterator[None]:
+    """Point MLflow's functions in this process at a workspace, its registry included."""
+    mlflow.set_tracking_uri(workspace.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,16 @@ from serving.scorer import PortableScorer
 from steps.pipeline.evaluation import evaluate, ks_threshold
 from steps.pipeline.sources import read_source
 from steps.pipeline.table import split_table
+from tests.conftest import tracked
 
 ENGINES = ("h2o", "pycaret", "spark")
 METRICS = ("val_ks", "val_roc_auc", "val_average_precision", "val_log_loss", "val_brier")
 
 
 @pytest.fixture
-def tracking(workspace, finished, monkeypatch):
-    """Point MLflow's functions in this process at the workspace."""
-    mlflow.set_tracking_uri(workspace.tracking_uri)
-    mlflow.set_registry_uri(workspace.tracking_uri)
-    yield workspace
-    mlflow.set_tracking_uri(None)
-    mlflow.set_registry_uri(None)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+def tracking(workspace, finished):
+    with tracked(workspace):
+        yield workspace
 
 
 @pytest.fixture(scope="session")

@@ -25,14 +25,12 @@ class BatchInput:
     """A table in Spark.
 
     Attributes:
-        spark: the session that reads it.
         uri: as the user gave it.
         table: its rows.
         ranges: the parts, if workers can read them without Spark, which is twice as fast: of
             Parquet files in folders. None otherwise: the parts are Spark's partitions.
     """
 
-    spark: SparkSession
     uri: str
     table: DataFrame
     ranges: list[RowRange] | None
@@ -40,7 +38,7 @@ class BatchInput:
     @property
     def files(self) -> list[str]:
         """Each file with its size and time of change."""
-        sc: Any = self.spark.sparkContext
+        sc: Any = self.table.sparkSession.sparkContext
         found = []
         for uri in sorted(self.table.inputFiles()):
             path = sc._jvm.org.apache.hadoop.fs.Path(uri)
@@ -58,7 +56,8 @@ class BatchInput:
     def score(self, scorer: PartScorer) -> list[Outcome]:
         """Score each part, and return what came of it."""
         if self.ranges is not None:
-            parts = self.spark.sparkContext.parallelize(self.ranges, max(len(self.ranges), 1))
+            sc = self.table.sparkSession.sparkContext
+            parts = sc.parallelize(self.ranges, max(len(self.ranges), 1))
             return parts.mapPartitions(scorer.of_rows).collect()
         rows = self.table.mapInArrow(scorer.of_partition, OUTCOME).collect()
         return [Outcome(*row) for row in rows]
@@ -86,7 +85,7 @@ def read_input(spark: SparkSession, uri: str, features: list[str]) -> BatchInput
             raise DataError(f"{uri}: column {name}: must be numeric, it is {kinds[name]}")
     if taken := [name for name in PREDICTION_COLUMNS if name in table.columns]:
         raise DataError(f"{uri}: column {taken[0]}: must be renamed, the result has such a column")
-    return BatchInput(spark, uri, table, _ranges(table) if is_parquet else None)
+    return BatchInput(uri, table, _ranges(table) if is_parquet else None)
 
 
 def _is_parquet(spark: SparkSession, uri: str) -> bool:
@@ -121,17 +120,20 @@ def _ranges(table: DataFrame) -> list[RowRange] | None:
     if any(place.scheme != "file" for place in places):
         return None
     files = [unquote(place.path) for place in places]
-    schemas = [pa.parquet.read_schema(file).remove_metadata() for file in files]
-    if schemas[0].names != table.columns or any(schema != schemas[0] for schema in schemas):
+    footers = {file: pa.parquet.read_metadata(file) for file in files}
+    first, *others = (
+        footer.schema.to_arrow_schema().remove_metadata() for footer in footers.values()
+    )
+    if first.names != table.columns or any(other != first for other in others):
         return None
-    return ranges_of_files(files)
+    return ranges_of_files(footers)
 
 
-def ranges_of_files(files: list[str]) -> list[RowRange]:
-    """Divide Parquet files into parts, none of them across row groups."""
+def ranges_of_files(footers: dict[str, pa.parquet.FileMetaData]) -> list[RowRange]:
+    """Divide Parquet files, by name, into parts; none of them goes across row groups."""
     groups = []
-    for file in files:
-        metadata, start = pa.parquet.read_metadata(file), 0
+    for file, metadata in footers.items():
+        start = 0
         for number in range(metadata.num_row_groups):
             groups.append(RowRange(file, start, metadata.row_group(number).num_rows))
             start += groups[-1].rows
