@@ -6,14 +6,15 @@ data        reading, checking and splitting the table, and handing the splits to
 training    fitting models, as the engines do it
 judging     scoring the validation rows, metrics with their intervals, and the comparison
 exporting   turning each model into a portable scorer, and proving it equal on all these rows
-recording   what is logged: splits, metrics, pictures, native models
+drawing     the pictures
+recording   logging: splits, metrics, files, native models
 the rest    Python's and Java's start and end, imports, and MLflow between the steps
 """
 
 import mlflow
 import pandas as pd
 
-COLUMNS = ("data", "training", "judging", "exporting", "recording")
+COLUMNS = ("data", "training", "judging", "exporting", "drawing", "recording")
 
 
 def where_time_goes() -> pd.DataFrame:

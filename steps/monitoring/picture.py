@@ -9,12 +9,12 @@ from steps.monitoring.drift import Drift, as_log_odds
 from steps.monitoring.performance import Performance
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.intervals import Interval
-from steps.pipeline.plots import MARK, NEGATIVE, POSITIVE, own_style
+from steps.pipeline.plots import MARK, NEGATIVE, POSITIVE, drawing
 
 MOST_FEATURES = 20
 
 
-@own_style()
+@drawing()
 def summary_picture(
     title: str,
     drift: Drift | str,

@@ -18,16 +18,19 @@ from scipy.stats import ecdf
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from steps.pipeline.evaluation import Floats, Labels, ks, ks_threshold
+from steps.pipeline.progress import spent_on
 
 NEGATIVE, POSITIVE, MARK = "#4c78a8", "#d1495b", "#333333"
 # Scores are shown on a log-odds axis, where neither end is squeezed; it has no 0 and 1.
 LOWEST = 1e-7
+# As a power of ten each label would take longer than the curves.
+PLAIN_NUMBERS = "{x:.7g}"
 
 
 @contextmanager
-def own_style() -> Iterator[None]:
+def drawing() -> Iterator[None]:
     """Draw with matplotlib's defaults: an engine's import may have changed fonts and colours."""
-    with matplotlib.rc_context():
+    with spent_on("drawing"), matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
 
@@ -42,7 +45,7 @@ def log_pictures(figures: dict[str, Figure], folder: str) -> dict[str, bytes]:
     return pictures
 
 
-@own_style()
+@drawing()
 def curves(y: Labels, scores: Floats, title: str) -> dict[str, Figure]:
     """Return the ROC, PR, KS and calibration plots of `scores`, by file name."""
     drawings = {"roc": _roc, "pr": _pr, "ks": _ks, "calibration": _calibration}
@@ -86,7 +89,8 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
     at = ks_threshold(y, scores)
     below = [float((scores[y == label] < at).mean()) for label in (0, 1)]
     axes.vlines(np.clip(at, LOWEST, 1 - LOWEST), min(below), max(below), color=MARK, ls="--")
-    axes.set_xscale("logit", one_half="0.5")
+    axes.set_xscale("logit")
+    axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()  # they take longer than all the rest, and so below
     axes.set(xlabel="score", ylabel="share of rows below")
     axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="upper left")
@@ -99,6 +103,8 @@ def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.plot(predicted, observed, "o-", color=POSITIVE, label="model")
     lowest = min(np.min(observed), np.min(predicted)) / 2
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
+    axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
+    axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="share of class 1")
     axes.legend(loc="upper left")
@@ -114,7 +120,7 @@ def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
     return points["y"].to_numpy(), points["score"].to_numpy()
 
 
-@own_style()
+@drawing()
 def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
     """Return the candidates of `board`, best on top, with their 95 % intervals of `metric`.
 
@@ -153,7 +159,7 @@ def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-@own_style()
+@drawing()
 def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
     """Return how far the rates of the two classes are apart for each model, by name.
 
@@ -201,7 +207,7 @@ def _few(places: Floats) -> npt.NDArray[np.intp]:
     return np.unique(np.searchsorted(places, wanted).clip(max=len(places) - 1))
 
 
-@own_style()
+@drawing()
 def as_png(figure: Figure) -> bytes:
     """Return `figure` as a PNG file. Fonts are looked up only here."""
     file = BytesIO()

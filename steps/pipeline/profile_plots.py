@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from steps.pipeline.evaluation import Floats
-from steps.pipeline.plots import MARK, NEGATIVE, POSITIVE, own_style
+from steps.pipeline.plots import MARK, NEGATIVE, POSITIVE, drawing
 from steps.pipeline.progress import spent_on
 from steps.pipeline.table import SplitTable
 
@@ -61,7 +61,7 @@ def _distance(a: Floats, b: Floats) -> float:
     return float(np.abs(sides).max())
 
 
-@own_style()
+@drawing()
 def _classes(table: SplitTable, target: str) -> Figure:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -81,7 +81,7 @@ def _classes(table: SplitTable, target: str) -> Figure:
     return figure
 
 
-@own_style()
+@drawing()
 def _drift(drifted: pd.DataFrame) -> Figure:
     shown = drifted.head(MOST_SHOWN).iloc[::-1]
     figure = Figure(figsize=(7, 1.2 + 0.22 * len(shown)), layout="constrained")
@@ -98,7 +98,7 @@ def _drift(drifted: pd.DataFrame) -> Figure:
     return figure
 
 
-@own_style()
+@drawing()
 def _distributions(table: SplitTable, drifted: pd.DataFrame) -> Figure:
     shown = list(drifted.index[:MOST_SHOWN])
     columns = min(6, len(shown))
