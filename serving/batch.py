@@ -27,6 +27,8 @@ from serving.scorer import Floats, PortableScorer
 # What is added to the columns of the input.
 PREDICTION_COLUMNS = ("prediction_id", "score", "label", "model_name", "model_version")
 ROWS_AT_ONCE = 20_000
+# Row groups of the output: large enough to be read fast, small enough to be held (40 MB).
+ROWS_A_GROUP = 120_000
 
 
 class Outcome(NamedTuple):
@@ -143,19 +145,22 @@ class PartScorer:
         scorer = _load(SparkFiles.get(self.scorer))
         threshold = scorer.manifest.threshold
         rows = 0
+        held: list[pa.RecordBatch] = []
         writer: pa.parquet.ParquetWriter | None = None
         try:
             for batch in batches:
                 scores = scorer.score_matrix(scorer.checked(_matrix(batch, scorer.names)))
                 labels = (scores >= threshold).astype(np.int32)
-                scored = self._scored(batch, scores, labels, f"{self.job}\0{part}", rows)
-                if writer is None:
-                    writer = pa.parquet.ParquetWriter(
-                        file, scored.schema, use_dictionary=_repeating(scored.schema)
-                    )
-                writer.write_batch(scored)
+                held.append(self._scored(batch, scores, labels, f"{self.job}\0{part}", rows))
                 rows += len(labels)
+                if writer is None:
+                    writer = _writer(file, held[0].schema)
+                if sum(map(len, held)) >= ROWS_A_GROUP:
+                    writer.write_table(pa.Table.from_batches(held))
+                    held.clear()
                 yield labels
+            if writer is not None and held:
+                writer.write_table(pa.Table.from_batches(held))
         finally:
             if writer is not None:
                 writer.close()
@@ -207,15 +212,16 @@ def batch_prediction_ids(key: str, first_row: int, n_rows: int) -> pa.StringArra
     return pa.StringArray.from_buffers(n_rows, pa.py_buffer(ends), pa.py_buffer(text))
 
 
-def _repeating(schema: pa.Schema) -> list[str]:
-    """Return the columns worth a dictionary: to look for repeated measures and ids takes most of
-    the time of writing.
+def _writer(file: Path, schema: pa.Schema) -> pa.parquet.ParquetWriter:
+    """Open a Parquet file, with dictionaries only where they are worth it: to look for repeated
+    measures and ids takes most of the time of writing.
     """
-    return [
+    repeating = [
         column.name
         for column in schema
         if not pa.types.is_floating(column.type) and column.name != "prediction_id"
     ]
+    return pa.parquet.ParquetWriter(file, schema, use_dictionary=repeating)
 
 
 @cache
