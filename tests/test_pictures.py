@@ -8,7 +8,7 @@ from scipy.stats import ks_2samp
 
 from steps.pipeline.leaderboard import compare_with_leader
 from steps.pipeline.outcome import as_text, ties
-from steps.pipeline.plots import as_png, ks_curves, leaderboard_plot
+from steps.pipeline.plots import as_png, curves, ks_curves, leaderboard_plot
 from steps.pipeline.profile_plots import drift, profile
 from steps.pipeline.sources import read_source
 from steps.pipeline.table import SplitTable, split_table
@@ -52,6 +52,15 @@ def test_a_profile_of_odd_columns_and_of_very_many(table):
         for name in ("drift.png", "distributions.png"):
             assert title in texts(figures[name])
             as_png(figures[name])
+
+
+def test_scores_next_to_zero_do_not_stretch_the_axes():
+    y = np.r_[np.ones(50, int), np.zeros(5000, int)]
+    figures = curves(y, np.geomspace(1, 1e-150, len(y)), "some model")
+    for name in ("ks.png", "calibration.png"):
+        (axes,) = figures[name].axes
+        assert 1e-9 < axes.get_xlim()[0] < 1e-6
+        as_png(figures[name])
 
 
 class TestComparison:

@@ -21,7 +21,7 @@ from steps.pipeline.evaluation import Floats, Labels, ks, ks_threshold
 from steps.pipeline.progress import spent_on
 
 NEGATIVE, POSITIVE, MARK = "#4c78a8", "#d1495b", "#333333"
-# Scores are shown on a log-odds axis, where neither end is squeezed; it has no 0 and 1.
+# Scores are shown on log and log-odds axes, which squeeze no end of them; those have no 0.
 LOWEST = 1e-7
 # As a power of ten each label would take longer than the curves.
 PLAIN_NUMBERS = "{x:.7g}"
@@ -93,21 +93,21 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()  # they take longer than all the rest, and so below
     axes.set(xlabel="score", ylabel="share of rows below")
-    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="upper left")
+    axes.legend(title=f"KS = {ks(y, scores):.3f} at score {at:.3g}", loc="best")
 
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     # Bins of equal size would hold no positives where they are rare: bins of equal positives.
-    observed, predicted = _calibration_points(y, scores)
+    observed, predicted = np.clip(_calibration_points(y, scores), LOWEST, 1)
     axes.plot([LOWEST, 1], [LOWEST, 1], color=MARK, lw=0.8, ls=":", label="perfect")
     axes.plot(predicted, observed, "o-", color=POSITIVE, label="model")
-    lowest = min(np.min(observed), np.min(predicted)) / 2
+    lowest = min(observed.min(), predicted.min()) / 2
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
     axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="share of class 1")
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
 
 
 def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
@@ -165,7 +165,7 @@ def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
 
     The share of rows labelled 1 runs along the axis; each curve's top is its model's KS.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     palette, styles = _palette(name.split()[0] for name in scores), ("-", "--", "-.", ":")
     drawn = dict.fromkeys(palette, 0)
@@ -189,9 +189,10 @@ def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
             label=label,
         )
     axes.set(xscale="log", xlabel="share of rows labelled 1", ylabel="true - false positive rate")
+    axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.set_title("Every candidate on the validation split; the top of a curve is its KS", size=10)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="upper left", title="KS")
+    figure.legend(fontsize=8, loc="outside right upper", title="KS")
     return figure
 
 
