@@ -188,12 +188,13 @@ def test_pictures_are_where_people_look(workspace, main_run, steps):
     assert "test/calibration.png" in pictures(selection, "plots/test")
 
 
-def test_the_model_card_holds_its_pictures(tracking, steps):
-    page = mlflow.artifacts.load_text(
-        f"runs:/{steps['select_champion'].info.run_id}/model_card.html"
-    )
+def test_the_model_card_holds_metrics_with_intervals_and_pictures(tracking, steps):
+    selection = steps["select_champion"]
+    page = mlflow.artifacts.load_text(f"runs:/{selection.info.run_id}/model_card.html")
     assert page.count("data:image/png;base64,") == 6
-    assert "<td>ks</td>" in page
+    found = selection.data.metrics
+    ks, low, high = (found[f"test_ks{end}"] for end in ("", "_low", "_high"))
+    assert f"<td>ks</td>\n<td>{ks:.4f} ({low:.4f} to {high:.4f})</td>" in page
 
 
 def test_the_leaderboard_is_ordered_and_whole(tracking, steps, candidates):

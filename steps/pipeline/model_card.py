@@ -26,7 +26,7 @@ def model_card(
 ) -> str:
     """Return what a champion is, how good it is and where it comes from, in Markdown."""
     metrics = "\n".join(
-        f"| {name} | {value:.4f} | {intervals[name].low:.4f} to {intervals[name].high:.4f} |"
+        f"| {name} | {value:.4f} ({intervals[name].low:.4f} to {intervals[name].high:.4f}) |"
         for name, value in test.items()
     )
     trained = "training and validation rows" if lineage.refit == "true" else "training rows"
@@ -41,8 +41,8 @@ def model_card(
 
 Champion because {reason}.
 
-| metric on the untouched test rows | value | 95 % interval |
-|---|---|---|
+| metric on the untouched test rows | value (95 % interval) |
+|---|---|
 {metrics}
 
 - Data: `{data.source}`, {data.split} split; rows: {rows} (repeated ones: {data.duplicates:,},
