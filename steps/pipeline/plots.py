@@ -29,7 +29,10 @@ PLAIN_NUMBERS = "{x:.7g}"
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with matplotlib's defaults: an engine's import may have changed fonts and colours."""
+    """Draw with matplotlib's defaults: an engine's import may have changed fonts and colours.
+
+    The seconds count as `drawing`.
+    """
     with spent_on("drawing"), matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
