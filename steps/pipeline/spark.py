@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 import pyspark
 from py4j.protocol import Py4JError
 from pyspark import SparkContext
@@ -54,6 +55,9 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
         except (Py4JError, RuntimeError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"spark_master: no Spark at {master}: {reason}") from error
+        except KeyboardInterrupt:
+            _end_half_started_java()
+            raise
         spark.sparkContext.setLogLevel("ERROR")
         gateway: Any = spark.sparkContext._gateway
         try:
@@ -121,6 +125,14 @@ def _look_at_workers(spark: SparkSession, master: str) -> None:
             f"spark_master: the workers of {master} do not see {tempfile.gettempdir()}: set TMPDIR "
             "to a folder that this machine shares with all of them"
         )
+
+
+def _end_half_started_java() -> None:
+    """End a Java process that does not know yet that it shall end with this one."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "pyspark-shell" in child.cmdline():
+                child.kill()
 
 
 def _forget_session() -> None:

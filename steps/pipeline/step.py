@@ -75,8 +75,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             status = RunStatus.KILLED
             if launched and MLFLOW_PARENT_RUN_ID not in run.data.tags:
                 mark_killed_later(run.info.run_id)
-            print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
-            sys.exit(130)
+            print(f"ml-pipes: {title}: interrupted", file=sys.stderr, flush=True)
         except Exception as error:
             reason = _in_words(error)
             _at_the_end(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
@@ -87,6 +86,9 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
         finally:
             _at_the_end(mlflow.log_metrics, seconds_as_metrics())
             _at_the_end(mlflow.end_run, RunStatus.to_string(status))
+        if status == RunStatus.KILLED:
+            # Python would wait for ever for a thread whose start was interrupted.
+            os._exit(130)
 
     return entry_point
 
