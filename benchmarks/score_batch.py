@@ -79,8 +79,7 @@ def on_spark(champion: ChampionScorer, source: Path, threads: int) -> float:
             output.mkdir()
             start = time.perf_counter()
             score(table, Job.of(table, champion), champion, output)
-            seconds = time.perf_counter() - start
-    return seconds
+        return time.perf_counter() - start
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from steps.pipeline.evaluation import Floats, Labels, ks, ks_threshold
 from steps.pipeline.progress import spent_on
 
 NEGATIVE, POSITIVE, MARK = "#4c78a8", "#d1495b", "#333333"
-# Scores are shown on log and log-odds axes, which squeeze no end of them; those have no 0.
+# Scores are shown on log and log-odds axes, which squeeze no end; neither has a 0.
 LOWEST = 1e-7
 # As a power of ten each label would take longer than the curves.
 PLAIN_NUMBERS = "{x:.7g}"

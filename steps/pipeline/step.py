@@ -75,7 +75,7 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             status = RunStatus.KILLED
             if launched and MLFLOW_PARENT_RUN_ID not in run.data.tags:
                 mark_killed_later(run.info.run_id)
-            print(f"ml-pipes: {title}: interrupted", file=sys.stderr, flush=True)
+            print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
         except Exception as error:
             reason = _in_words(error)
             _at_the_end(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
@@ -87,7 +87,8 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             _at_the_end(mlflow.log_metrics, seconds_as_metrics())
             _at_the_end(mlflow.end_run, RunStatus.to_string(status))
         if status == RunStatus.KILLED:
-            # Python would wait for ever for a thread whose start was interrupted.
+            # Python's own end would wait for ever for a thread whose start was interrupted.
+            sys.stdout.flush()
             os._exit(130)
 
     return entry_point
