@@ -154,7 +154,8 @@ def test_the_registered_version_tells_all(workspace, steps):
         assert version.tags[tag]
     assert "metric on the untouched test rows" in version.description
     metrics = steps["select_champion"].data.metrics
-    assert f"| ks | {metrics['test_ks']:.4f} |" in version.description
+    value, low, high = (metrics[f"test_ks{end}"] for end in ("", "_low", "_high"))
+    assert f"| ks | {value:.4f} ({low:.4f} to {high:.4f}) |" in version.description
 
 
 def test_the_champion_scores_the_test_rows_as_was_logged(tracking, steps, splits, tmp_path):
