@@ -38,6 +38,14 @@ class StoredPrediction:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place in the order of predictions: by time, then by id, as a batch has one time."""
+
+    created_at: datetime
+    prediction_id: str
+
+
+@dataclass(frozen=True)
 class Page:
     """Predictions, newest first; `next` is the cursor of the page after it, None at the end."""
 
@@ -83,11 +91,7 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
     created_at, prediction_id = predictions.c.created_at, predictions.c.prediction_id
     query = with_truth().order_by(created_at.desc(), prediction_id.desc()).limit(limit + 1)
     if before is not None:
-        moment, last = _parse_cursor(before)
-        query = query.where(
-            sa.tuple_(created_at, prediction_id)
-            < sa.tuple_(sa.literal(moment, created_at.type), sa.literal(last))
-        )
+        query = query.where(_in_order() < _as_literal(_parse_cursor(before)))
     found = [StoredPrediction(**row) for row in connection.execute(query).mappings()]
     rows = found[:limit]
     if len(found) <= limit:
@@ -98,10 +102,10 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
 MOMENT = "%Y%m%dT%H%M%S.%fZ"
 
 
-def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+def _parse_cursor(cursor: str) -> Place:
     moment, _, prediction_id = cursor.partition("_")
     try:
-        return datetime.strptime(moment, MOMENT).replace(tzinfo=UTC), prediction_id
+        return Place(datetime.strptime(moment, MOMENT).replace(tzinfo=UTC), prediction_id)
     except ValueError:
         raise InputError("before: must be the cursor that a page gave as next") from None
 
@@ -131,16 +135,33 @@ def feature_names(
     return list(dict.fromkeys(name for features in found.scalars() for name in features))
 
 
-def start_of_last(connection: sa.Connection, model_name: str, count: int) -> datetime | None:
-    """Return when the `count`-th newest prediction of a model was made; None if there are fewer."""
-    query = sa.select(predictions.c.created_at).where(predictions.c.model_name == model_name)
-    query = query.order_by(predictions.c.created_at.desc()).offset(count - 1).limit(1)
-    return connection.execute(query).scalar_one_or_none()
+def start_of_last(connection: sa.Connection, model_name: str, count: int) -> Place | None:
+    """Return where the newest `count` predictions of a model begin; None if there are fewer."""
+    query = sa.select(predictions.c.created_at, predictions.c.prediction_id)
+    query = query.where(predictions.c.model_name == model_name)
+    query = query.order_by(predictions.c.created_at.desc(), predictions.c.prediction_id.desc())
+    found = connection.execute(query.offset(count - 1).limit(1)).first()
+    return Place(*found) if found else None
+
+
+def labels_since(
+    connection: sa.Connection, model_name: str, moment: datetime | None
+) -> dict[str, int]:
+    """Return the labels recorded for a model after `moment`, by the id of their prediction."""
+    query = (
+        sa.select(ground_truth.c.prediction_id, ground_truth.c.label)
+        .join(predictions, predictions.c.prediction_id == ground_truth.c.prediction_id)
+        .where(predictions.c.model_name == model_name)
+        .order_by(ground_truth.c.recorded_at, ground_truth.c.id)
+    )
+    if moment is not None:
+        query = query.where(ground_truth.c.recorded_at > moment)
+    return {row.prediction_id: row.label for row in connection.execute(query)}
 
 
 def stream(
     connection: sa.Connection,
-    since: datetime | None,
+    since: datetime | Place | None,
     until: datetime | None,
     chunk: int,
     model_name: str | None = None,
@@ -160,10 +181,21 @@ def stream(
 
 
 def _within(
-    query: sa.Select[Any], since: datetime | None, until: datetime | None
+    query: sa.Select[Any], since: datetime | Place | None, until: datetime | None
 ) -> sa.Select[Any]:
-    if since is not None:
+    if isinstance(since, Place):
+        query = query.where(_in_order() >= _as_literal(since))
+    elif since is not None:
         query = query.where(predictions.c.created_at >= since)
     if until is not None:
         query = query.where(predictions.c.created_at < until)
     return query
+
+
+def _in_order() -> sa.Tuple:
+    return sa.tuple_(predictions.c.created_at, predictions.c.prediction_id)
+
+
+def _as_literal(place: Place) -> sa.Tuple:
+    moment = sa.literal(place.created_at, predictions.c.created_at.type)
+    return sa.tuple_(moment, sa.literal(place.prediction_id))

@@ -10,7 +10,6 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,30 +17,31 @@ import mlflow
 import numpy as np
 from filelock import Timeout
 from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
-from serving.registry import SCORER_IN_MODEL
+from serving.history import labels_since
 from serving.schema import log_uri as place_of_log
-from serving.scorer import Manifest
-from steps.monitoring.drift import Drift, measure_drift
-from steps.monitoring.performance import Performance, measure_performance
+from steps.monitoring.champion import Champion, Findings, read_champion
+from steps.monitoring.drift import Drift
+from steps.monitoring.evidence import (
+    DECISION,
+    MODEL_RUN,
+    Evidence,
+    last_evidence,
+    note_evidence,
+)
+from steps.monitoring.performance import Performance
 from steps.monitoring.picture import summary_picture
-from steps.monitoring.retraining import BASE, log_table, prepare
-from steps.monitoring.window import Window, read_window
-from steps.pipeline.errors import BusyError, ParameterError, RegistryError
-from steps.pipeline.intervals import Interval
+from steps.monitoring.retraining import log_table, prepare, too_few_labels
+from steps.monitoring.window import read_window
+from steps.pipeline.errors import BusyError, ParameterError, StepError
 from steps.pipeline.log_reader import check_window, open_log
+from steps.pipeline.origin import note_origin
 from steps.pipeline.plots import log_pictures
-from steps.pipeline.reference import REFERENCE_IN_MODEL, Reference
-from steps.pipeline.registry import downloaded, lock_of, the_champion
+from steps.pipeline.registry import lock_of
 from steps.pipeline.step import step
 from steps.pipeline.workflow import run_step
 
 log = logging.getLogger("ml-pipes")
-
-# On a monitoring run that led to a retraining: of what predictions it was the last evidence.
-EVIDENCE = "evidence_until"
 
 
 @step
@@ -66,16 +66,17 @@ def monitor(
     uri = place_of_log(log_uri)
     with one_monitoring(model_name):
         champion = read_champion(model_name, psi_limit, drift_share, metric_floor)
-        features = [feature.name for feature in champion.manifest.features]
         with open_log(uri) as connection:
-            seen = read_window(connection, model_name, features, since, until, last)
+            seen = read_window(
+                connection, model_name, champion.run_id, champion.features, since, until, last
+            )
         findings = champion.assess(seen)
         with monitoring_run(model_name) as run:
             log_findings(findings, champion)
         mlflow.set_tag("monitoring_run_id", run.info.run_id)
         log.info("%s version %s: %s", model_name, champion.version, findings)
-        if reason := reason_to_retrain(retrain, findings, champion, run.info.experiment_id):
-            train_again(uri, champion, findings, run, reason)
+        if retrain != "never":
+            consider_retraining(retrain, uri, champion, findings, run)
 
 
 @contextmanager
@@ -90,110 +91,6 @@ def one_monitoring(model_name: str) -> Iterator[None]:
             yield
     except Timeout:
         raise BusyError(f"{model_name} is being monitored by another process: try later") from None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a window showed; text says why something could not be measured."""
-
-    window: Window
-    drift: Drift | str
-    performance: Performance | str
-
-    @property
-    def drifted(self) -> bool:
-        """Whether drift was found."""
-        return isinstance(self.drift, Drift) and self.drift.detected
-
-    @property
-    def degraded(self) -> bool:
-        """Whether the champion was found to be worse than on its test rows."""
-        return isinstance(self.performance, Performance) and self.performance.degraded
-
-    @property
-    def title(self) -> str:
-        """The two verdicts in a few words."""
-        drift = "drift unknown" if isinstance(self.drift, str) else "no drift"
-        live = "performance unknown" if isinstance(self.performance, str) else "performance holds"
-        drift = "DRIFT" if self.drifted else drift
-        live = "PERFORMANCE DEGRADED" if self.degraded else live
-        return f"{self.window.count:,} predictions: {drift}, {live}"
-
-    def __str__(self) -> str:
-        return f"{self.title}\n  drift: {self.drift}\n  performance: {self.performance}"
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The champion with what it brought along to be compared with, and the limits."""
-
-    registered: ModelVersion
-    manifest: Manifest
-    reference: Reference
-    test: tuple[float, Interval] | None
-    psi_limit: float
-    drift_share: float
-    metric_floor: float | None
-
-    @property
-    def version(self) -> str:
-        """Its number."""
-        return str(self.registered.version)
-
-    @property
-    def metric(self) -> str:
-        """The metric that made it champion."""
-        return str(self.registered.tags["metric"])
-
-    def assess(self, window: Window) -> Findings:
-        """Measure drift, and the champion on those of its predictions whose outcome is known."""
-        if window.rows.empty:
-            empty = "the window holds no predictions of this model"
-            return Findings(window, empty, empty)
-        floor = self.metric_floor
-        if floor is None and self.test:
-            floor = self.test[1].low
-        own = window.labelled[window.labelled["model_version"] == self.version]
-        share = float((window.rows["model_version"] == self.version).mean())
-        return Findings(
-            window,
-            measure_drift(
-                window, self.reference, self.manifest, self.version, self.psi_limit,
-                self.drift_share,
-            ),
-            measure_performance(own, round(share * window.count), self.metric, floor),
-        )  # fmt: skip
-
-
-def read_champion(
-    model_name: str, psi_limit: float, drift_share: float, metric_floor: float | None
-) -> Champion:
-    """Return the champion of `model_name`.
-
-    Raises:
-        RegistryError: there is none, or it brought no reference along.
-    """
-    version = the_champion(model_name)
-    with downloaded(model_name, str(version.version)) as model:
-        manifest = Manifest.read(model / SCORER_IN_MODEL)
-        reference = Reference.read(model / REFERENCE_IN_MODEL)
-    if reference is None:
-        raise RegistryError(
-            f"version {version.version} of {model_name} was made before references were kept: "
-            "train again with `mlflow run . -P cache=false -P promotion=always`"
-        )
-    test = on_test_rows(version)
-    return Champion(version, manifest, reference, test, psi_limit, drift_share, metric_floor)
-
-
-def on_test_rows(version: ModelVersion) -> tuple[float, Interval] | None:
-    """Return the champion metric on the test rows; None if the run of its selection is gone."""
-    try:
-        metrics = mlflow.get_run(version.tags["selection_run_id"]).data.metrics
-    except MlflowException:
-        return None
-    name = f"test_{version.tags['metric']}"
-    return metrics[name], Interval(metrics[f"{name}_low"], metrics[f"{name}_high"])
 
 
 @contextmanager
@@ -220,8 +117,7 @@ def log_findings(findings: Findings, champion: Champion) -> None:
             mlflow.log_artifacts(folder)
     if isinstance(performance, Performance):
         mlflow.log_metrics(performance.logged)
-    own = window.rows["model_version"] == champion.version
-    now = window.rows.loc[own, "score"].to_numpy(np.float64)
+    now = window.rows.loc[window.rows["own"], "score"].to_numpy(np.float64)
     picture = summary_picture(
         findings.title, drift, performance, (champion.reference.scores, now), champion.test
     )
@@ -230,6 +126,7 @@ def log_findings(findings: Findings, champion: Champion) -> None:
         {
             "model_name": champion.registered.name,
             "model_version": champion.version,
+            MODEL_RUN: str(champion.run_id),
             "drift_detected": _verdict(findings.drifted, drift),
             "drift_reason": str(drift),
             "performance_degraded": _verdict(findings.degraded, performance),
@@ -244,39 +141,57 @@ def _verdict(found: bool, measured: object) -> str:
     return "unknown" if isinstance(measured, str) else str(found).lower()
 
 
-def reason_to_retrain(
-    retrain: str, findings: Findings, champion: Champion, experiment_id: str
-) -> str:
-    """Return why to train again, in words; empty if there is no reason.
-
-    What led to a retraining before is no evidence for another one: then only what was predicted
-    since then counts.
-    """
-    if retrain == "always":
-        return f"retrain=always; {findings.title}"
-    if retrain == "never" or not (findings.drifted or findings.degraded):
-        return ""
-    used = evidence_used(experiment_id)
-    if used and not findings.window.rows.empty:
-        fresh = champion.assess(findings.window.after(used))
-        if not (fresh.drifted or fresh.degraded):
-            log.info("it led to a retraining already; since then: %s", fresh)
-            return ""
-    return findings.title
-
-
-def evidence_used(experiment_id: str) -> datetime | None:
-    """Return when the last prediction was made that was evidence for a retraining, if any was."""
-    found = mlflow.search_runs(
-        [experiment_id], f"tags.{EVIDENCE} != ''", output_format="list", max_results=1
-    )
-    return datetime.fromisoformat(found[0].data.tags[EVIDENCE]) if found else None
-
-
-def train_again(
-    log_uri: str, champion: Champion, findings: Findings, run: Run, reason: str
+def consider_retraining(
+    retrain: str, log_uri: str, champion: Champion, findings: Findings, run: Run
 ) -> None:
-    """Run the whole workflow on the champion's data and the labelled predictions after them."""
+    """Train again if what was found is a reason to, and note why or why not on `run`."""
+    evidence = last_evidence(run.info.experiment_id, champion.registered)
+    moment = datetime.now(UTC)
+    with open_log(log_uri) as connection:
+        labels = labels_since(
+            connection, champion.registered.name, evidence.until if evidence else None
+        )
+    against = reason_not_to_retrain(retrain, champion, findings, evidence, labels)
+    if against:
+        log.info("not trained again: %s", against)
+        mlflow.MlflowClient().set_tag(run.info.run_id, "retrained", f"no: {against}")
+        return
+    note_evidence(run.info.run_id, findings.window, moment)
+    train_again(log_uri, champion, findings, run)
+
+
+def reason_not_to_retrain(
+    retrain: str,
+    champion: Champion,
+    findings: Findings,
+    evidence: Evidence | None,
+    labels: dict[str, int],
+) -> str:
+    """Return in words why not to train again; empty if nothing speaks against it.
+
+    Args:
+        retrain: auto or always.
+        champion: the present one.
+        findings: of the whole window.
+        evidence: what led to the last retraining, which is no evidence for another one.
+        labels: those recorded since then.
+    """
+    if retrain == "auto":
+        if not (findings.drifted or findings.degraded):
+            return "neither drift nor degradation was found"
+        if evidence:
+            fresh = champion.since(evidence, findings.window, labels)
+            if not (fresh.drifted or fresh.degraded):
+                return f"it led to a retraining already; compared with then: {fresh.title}"
+    return too_few_labels(labels.values())
+
+
+def train_again(log_uri: str, champion: Champion, findings: Findings, run: Run) -> None:
+    """Run the whole workflow on the champion's data and the labelled predictions after them.
+
+    Raises:
+        StepError: it failed, or ended with a decision but without one of its engines.
+    """
     client = mlflow.MlflowClient()
     with open_log(log_uri) as connection:
         prepared = prepare(connection, champion.registered.name, champion.registered)
@@ -285,30 +200,28 @@ def train_again(
         client.set_tag(run.info.run_id, "retrained", "no: no labelled prediction is new")
         return
     log.info(
-        "training again with %s labelled predictions more (%s equal to rows that are there): %s",
-        f"{prepared.new:,}", f"{prepared.known:,}", reason,
+        "training again with %s labelled predictions more (%s equal rows that are there, %s lack "
+        "a feature): %s",
+        f"{prepared.new:,}", f"{prepared.known:,}", f"{prepared.other:,}", findings.title,
     )  # fmt: skip
-    data = log_table(prepared.table)
-    workflow_id = run_step("main", prepared.parameters | {"data": data}, reuse=False)
-    tags = mlflow.get_run(workflow_id).data.tags
-    notes = {
-        "retrained": f"yes: {reason}",
-        "retraining_run_id": workflow_id,
-        "retraining_decision": tags["decision"],
-        EVIDENCE: findings.window.until.isoformat() if findings.window.until else "",
-    }
-    for name, value in notes.items():
-        client.set_tag(run.info.run_id, name, value)
-    if tags["promoted"] == "true":
-        note_origin(champion.registered.name, tags["champion_version"], run, prepared.base_run_id)
-
-
-def note_origin(model_name: str, number: str, run: Run, base_run_id: str) -> None:
-    """Note on a version which monitoring asked for it, and on its data where they began."""
-    client = mlflow.MlflowClient()
-    client.set_model_version_tag(model_name, number, "monitoring_run_id", run.info.run_id)
-    version = client.get_model_version(model_name, number)
-    client.set_tag(version.tags["data_run_id"], BASE, base_run_id)
+    note_origin(run.info.run_id, prepared.base_run_id)
+    parameters = prepared.parameters | {"data": log_table(prepared.table)}
+    failure = None
+    try:
+        workflow_id = run_step("main", parameters, reuse=False)
+    except StepError as error:
+        workflow_id, failure = error.run_id, error
+    tags = mlflow.get_run(workflow_id).data.tags if workflow_id else {}
+    if "decision" in tags:  # it may end so, and with an error: without one of its engines
+        notes = {
+            "retrained": f"yes: {findings.title}",
+            "retraining_run_id": workflow_id,
+            DECISION: tags["decision"],
+        }
+        for name, value in notes.items():
+            client.set_tag(run.info.run_id, name, value)
+    if failure:
+        raise failure
 
 
 if __name__ == "__main__":

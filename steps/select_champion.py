@@ -19,6 +19,7 @@ from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals,
 from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
 from steps.pipeline.ledger import log_history
 from steps.pipeline.model_card import model_card, model_card_page
+from steps.pipeline.origin import MONITORING_RUN, origin_of
 from steps.pipeline.parameters import as_given
 from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_pictures
 from steps.pipeline.progress import spent_on
@@ -219,6 +220,8 @@ def promote_or_not(
             "decision": decision.reason,
             "test_uses": str(challenger.test_uses),
         }
+        if (asked_for_by := origin_of(splits.run_id).get(MONITORING_RUN)) is not None:
+            tags[MONITORING_RUN] = asked_for_by
         version = register(uri, model_name, tags, card, version)
     record(decision.promoted, decision.reason, model_name, version)
 

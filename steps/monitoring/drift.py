@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.core.report import Snapshot
-from evidently.legacy.calculations.stattests import psi_stat_test
-from evidently.legacy.core import ColumnType
 from evidently.metrics import DriftedColumnsCount, ValueDrift
 from scipy.special import logit
 
 from serving.scorer import Manifest
+from steps.monitoring.bins import Bins, psi
 from steps.monitoring.window import MOST_PERIODS, Window
 from steps.pipeline.evaluation import Floats
 from steps.pipeline.plots import LOWEST
 from steps.pipeline.reference import Reference
 
-# Below this the PSI of 15 bins reaches 0.2 by chance.
+# Of half as many rows, chance alone makes a PSI of 0.2.
 FEWEST_ROWS = 200
 # Evidently takes 100,000 rows of 30 features in ten seconds; more would not tell more.
 MOST_ROWS = 100_000
@@ -31,12 +30,14 @@ class Drift:
     """How far a window is from the reference.
 
     Attributes:
-        psi: the population stability index of each feature, the largest first.
+        psi: the population stability index of each feature, the largest first; missing values
+            count as a value of their own.
         score_psi: that of the scores as log-odds; None if too few of them are the champion's.
         missing: share of missing values of each feature.
         out_of_range: share of values beyond the least and greatest of the training rows.
-        periods: PSI of each feature (rows) in each part of the window (columns, by the time
-            of its first prediction); the parts hold equally many predictions.
+        periods: PSI of each feature (rows) in each part of the window (columns, named by the
+            time of its first prediction, which several may share); the parts hold equally many
+            predictions.
         limit: the PSI above which a feature counts as drifted.
         share_limit: the share of drifted features at which the whole counts as drifted.
         page: Evidently's report.
@@ -102,7 +103,6 @@ def measure_drift(
     window: Window,
     reference: Reference,
     manifest: Manifest,
-    version: str,
     limit: float,
     share_limit: float,
 ) -> Drift | str:
@@ -110,44 +110,55 @@ def measure_drift(
 
     Args:
         window: the predictions of the model, of whatever version.
-        reference: kept with the champion.
+        reference: kept with the champion; only its own scores are compared with those there.
         manifest: of the champion's scorer.
-        version: the champion's; only its own scores are compared with its reference.
         limit: PSI above which a feature, or the score, counts as drifted.
         share_limit: share of drifted features at which the window does.
     """
-    features = window.rows[window.features]
-    logged = features[features.notna().any(axis=1)]
-    if len(logged) < FEWEST_ROWS:
-        return f"{len(logged)} predictions with features, fewer than {FEWEST_ROWS}"
-    current = _known(logged.sample(min(len(logged), MOST_ROWS), random_state=0))
-    report = Report(
-        [
-            DriftedColumnsCount(drift_share=share_limit, method="psi", threshold=limit),
-            *(ValueDrift(column=name, method="psi", threshold=limit) for name in current),
-        ]
-    )
-    columns = DataDefinition(numerical_columns=list(current))
-    page = report.run(
-        Dataset.from_pandas(current, data_definition=columns),
-        Dataset.from_pandas(reference.rows[list(current)], data_definition=columns),
-    )
+    rows = window.rows[window.rows["has_features"]]
+    if len(rows) < FEWEST_ROWS:
+        return f"{len(rows)} predictions with all features, fewer than {FEWEST_ROWS}"
+    features = rows[window.features]
+    page = _compare(features, reference.rows, limit, share_limit)
     found = {
         one["config"]["column"]: float(one["value"])
         for one in page.dict()["metrics"]
         if "column" in one["config"]
     }
-    own = window.rows.loc[window.rows["model_version"] == version, "score"]
+    own = window.rows.loc[window.rows["own"], "score"]
     return Drift(
-        psi=pd.Series(found).reindex(window.features, fill_value=0.0).sort_values(ascending=False),
+        psi=pd.Series(found).sort_values(ascending=False, kind="stable"),
         score_psi=score_psi(own.to_numpy(), reference) if len(own) >= FEWEST_ROWS else None,
-        missing=logged.isna().mean(),
-        out_of_range=_out_of_range(logged, manifest),
-        periods=_periods(window.rows.loc[logged.index], reference, window.features),
+        missing=features.isna().mean(),
+        out_of_range=_out_of_range(features, manifest),
+        periods=_periods(rows, reference, window.features),
         limit=limit,
         share_limit=share_limit,
         page=page,
     )
+
+
+def _compare(
+    features: pd.DataFrame, reference: pd.DataFrame, limit: float, share_limit: float
+) -> Snapshot:
+    """Return Evidently's report on some of the rows, in bins of the reference."""
+    some = features.sample(min(len(features), MOST_ROWS), random_state=0)
+    bins = {name: Bins.of(reference[name]) for name in features}
+    columns = DataDefinition(categorical_columns=list(bins))
+    now, then = (
+        Dataset.from_pandas(
+            pd.DataFrame({name: bins[name].names(frame[name]) for name in bins}),
+            data_definition=columns,
+        )
+        for frame in (some, reference)
+    )
+    report = Report(
+        [
+            DriftedColumnsCount(drift_share=share_limit, method="psi", threshold=limit),
+            *(ValueDrift(column=name, method="psi", threshold=limit) for name in bins),
+        ]
+    )
+    return report.run(now, then)
 
 
 def as_log_odds(scores: Floats) -> "pd.Series[float]":
@@ -157,20 +168,7 @@ def as_log_odds(scores: Floats) -> "pd.Series[float]":
 
 def score_psi(scores: Floats, reference: Reference) -> float:
     """Return the PSI of scores against the champion's own on its test rows."""
-    return _psi(as_log_odds(reference.scores), as_log_odds(scores))
-
-
-def _psi(reference: "pd.Series[float]", current: "pd.Series[float]") -> float:
-    """Return Evidently's PSI; 0 where either side has no value."""
-    reference, current = reference.dropna(), current.dropna()
-    if reference.empty or current.empty:
-        return 0.0
-    return float(psi_stat_test(reference, current, ColumnType.Numerical, 0.0).drift_score)
-
-
-def _known(frame: pd.DataFrame) -> pd.DataFrame:
-    """Leave out columns without any value: Evidently cannot compare them."""
-    return frame.loc[:, frame.notna().any()]
+    return psi(as_log_odds(reference.scores), as_log_odds(scores))
 
 
 def _out_of_range(frame: pd.DataFrame, manifest: Manifest) -> "pd.Series[float]":
@@ -188,10 +186,6 @@ def _out_of_range(frame: pd.DataFrame, manifest: Manifest) -> "pd.Series[float]"
 def _periods(rows: pd.DataFrame, reference: Reference, features: list[str]) -> pd.DataFrame:
     count = int(np.clip(len(rows) // FEWEST_ROWS, 1, MOST_PERIODS))
     edges = np.linspace(0, len(rows), count + 1).astype(int).tolist()
-    periods = {}
-    for start, end in pairwise(edges):
-        period = rows.iloc[start:end]
-        periods[period["created_at"].iloc[0]] = {
-            name: _psi(reference.rows[name], period[name]) for name in features
-        }
-    return pd.DataFrame(periods)
+    periods = [rows.iloc[start:end] for start, end in pairwise(edges)]
+    found = [{name: psi(reference.rows[name], rows[name]) for name in features} for rows in periods]
+    return pd.DataFrame(found, index=[rows["created_at"].iloc[0] for rows in periods]).T

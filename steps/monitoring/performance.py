@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from steps.monitoring.window import MOST_PERIODS
-from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, at_threshold
+from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, Floats, Labels, at_threshold
 from steps.pipeline.intervals import (
     Estimate,
     Interval,
@@ -26,13 +26,14 @@ class Performance:
 
     Attributes:
         metric: the one that decides.
-        metrics: by name; `calibration` is how many positives there were for each expected one.
+        metrics: by name; `calibration` is how many positives there were for each expected one,
+            and absent if none was expected.
         intervals: by the same names.
         floor: the value of `metric` below which the version counts as degraded.
         coverage: share of its predictions whose outcome is known.
         delay_hours: from prediction to observation: median and 90th percentile.
-        periods: `metric` with its ends (columns low, high) by the time of each period's first
-            prediction; the periods hold equally many positives.
+        periods: `metric` with its ends (columns value, low, high); each row is named by the time
+            of the period's first prediction, and the periods hold equally many positives.
     """
 
     metric: str
@@ -89,17 +90,14 @@ def measure_performance(
             f"{FEWEST} of each are needed"
         )
     estimate, threshold = Estimate(y, scores), float(labelled["threshold"].iloc[-1])
-    expected, observed = float(scores.mean()), float(y.mean())
-    share = proportion_interval(observed, len(y))
+    calibration, calibration_interval = _calibration(y, scores)
     delay = (labelled["observed_at"] - labelled["created_at"]).dt.total_seconds() / 3600
     return Performance(
         metric=metric,
-        metrics=estimate.metrics
-        | at_threshold(y, scores, threshold)
-        | {"calibration": observed / expected},
+        metrics=estimate.metrics | at_threshold(y, scores, threshold) | calibration,
         intervals=estimate.intervals
         | at_threshold_intervals(y, scores, threshold)
-        | {"calibration": Interval(share.low / expected, share.high / expected)},
+        | calibration_interval,
         floor=floor,
         coverage=len(y) / max(predictions, 1),
         delay_hours=(float(delay.median()), float(delay.quantile(0.9))),
@@ -107,12 +105,21 @@ def measure_performance(
     )
 
 
+def _calibration(y: Labels, scores: Floats) -> tuple[dict[str, float], dict[str, Interval]]:
+    expected, observed = float(scores.mean()), float(y.mean())
+    if expected == 0:
+        return {}, {}
+    share = proportion_interval(observed, len(y))
+    interval = Interval(share.low / expected, share.high / expected)
+    return {"calibration": observed / expected}, {"calibration": interval}
+
+
 def _periods(labelled: pd.DataFrame, metric: str) -> pd.DataFrame:
     labelled = labelled.reset_index(drop=True)
     positive = np.flatnonzero(labelled["label"] == 1)
     count = int(np.clip(len(positive) // POSITIVES_IN_PERIOD, 1, MOST_PERIODS))
     starts = [0, *(part[0] for part in np.array_split(positive, count)[1:])]
-    found = {}
+    found, moments = [], []
     for start, end in zip(starts, [*starts[1:], len(labelled)], strict=True):
         rows = labelled.iloc[start:end]
         y, scores = rows["label"].to_numpy(np.int64), rows["score"].to_numpy(np.float64)
@@ -120,6 +127,7 @@ def _periods(labelled: pd.DataFrame, metric: str) -> pd.DataFrame:
             continue
         estimate = Estimate(y, scores)
         interval = estimate.intervals[metric]
-        row = {"value": estimate.metrics[metric], "low": interval.low, "high": interval.high}
-        found[rows["created_at"].iloc[0]] = row
-    return pd.DataFrame.from_dict(found, orient="index", columns=["value", "low", "high"])
+        value = estimate.metrics[metric]
+        found.append({"value": value, "low": interval.low, "high": interval.high})
+        moments.append(rows["created_at"].iloc[0])
+    return pd.DataFrame(found, index=moments, columns=["value", "low", "high"])

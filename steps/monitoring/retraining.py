@@ -1,7 +1,9 @@
 """What a retraining learns from: the champion's data and, after them, the labelled predictions."""
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pandas.api.types import is_datetime64_any_dtype
 
 from serving.history import stream
-from steps.monitoring.window import ROWS_AT_ONCE
+from steps.monitoring.window import ROWS_AT_ONCE, has_all
+from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS
+from steps.pipeline.origin import BASE, origin_of
 from steps.pipeline.parameters import as_given
 from steps.pipeline.rows import row_hashes
 from steps.pipeline.splits import open_splits
 
 FILE = "retraining.parquet"
-# On the run of `load_data` whose table was made here: the data run that it began with.
-BASE = "base_data_run_id"
+# Labels of each class without which there is nothing to learn: of one alone, the last rows of
+# the table, which are its test, would all be of that class.
+FEWEST_LABELS = FEWEST_ROWS_OF_A_CLASS["test"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Retraining:
         base_run_id: the `load_data` run of the base.
         new: how many labelled predictions were added.
         known: how many were left out, because an equal row is there already.
+        other: how many were left out, because they lack a feature of the table.
     """
 
     table: pd.DataFrame
@@ -41,6 +47,7 @@ class Retraining:
     base_run_id: str
     new: int
     known: int
+    other: int
 
 
 def prepare(connection: sa.Connection, model_name: str, champion: ModelVersion) -> Retraining:
@@ -52,16 +59,27 @@ def prepare(connection: sa.Connection, model_name: str, champion: ModelVersion) 
     it is left out, or it could be learned from and tested on at once. The splits are made anew
     from the whole; which rows the incumbent has seen, the promotion takes care of.
     """
-    data_run = mlflow.get_run(champion.tags["data_run_id"])
-    base_run_id = data_run.data.tags.get(BASE, data_run.info.run_id)
+    data_run_id = champion.tags["data_run_id"]
+    base_run_id = origin_of(data_run_id).get(BASE, data_run_id)
     with open_splits(base_run_id) as splits:
         base = splits.all_rows()
         time_column = splits.description.time_column
         features, target = splits.names, splits.target
-    labelled = _labelled(connection, model_name, features, target)
+    labelled, other = labelled_rows(connection, model_name, features, target)
     table, new = append(base, labelled, features, target, time_column)
-    parameters = _parameters_of(champion) | {"target": target, "model_name": model_name}
-    return Retraining(table, parameters, base_run_id, new, len(labelled) - new)
+    parameters = inherited(_parameters_of(champion)) | {"target": target, "model_name": model_name}
+    return Retraining(table, parameters, base_run_id, new, len(labelled) - new, other)
+
+
+def too_few_labels(labels: Collection[int]) -> str:
+    """Say of the labels recorded since the last retraining if they are too few; empty if not."""
+    positives = sum(labels)
+    if min(positives, len(labels) - positives) >= FEWEST_LABELS:
+        return ""
+    return (
+        f"{positives} labels of 1 and {len(labels) - positives} of 0 are new; "
+        f"{FEWEST_LABELS} of each are needed"
+    )
 
 
 def log_table(table: pd.DataFrame) -> str:
@@ -115,21 +133,34 @@ def _times_after(base: "pd.Series[Any]", created_at: "pd.Series[Any]") -> "pd.Se
     return base.max() + pd.Timedelta(seconds=1) + since_first
 
 
-def _labelled(
+def labelled_rows(
     connection: sa.Connection, model_name: str, features: list[str], target: str
-) -> pd.DataFrame:
-    """Return every labelled prediction that has its features, oldest first."""
+) -> tuple[pd.DataFrame, int]:
+    """Return every labelled prediction, oldest first, and how many others lack a feature."""
     rows: list[list[Any]] = []
+    other = 0
     found = stream(connection, None, None, ROWS_AT_ONCE, model_name, labelled_only=True)
-    for chunk in found:
-        rows += [
-            [row.created_at, row.true_label, *(row.features.get(name) for name in features)]
-            for row in chunk
-            if row.features is not None
-        ]
+    for row in chain.from_iterable(found):
+        if row.features is None or not has_all(features, row):
+            other += 1
+            continue
+        values = (row.features[name] for name in features)
+        rows.append([row.created_at, row.true_label, *values])
     frame = pd.DataFrame(rows, columns=["created_at", target, *features])
     kinds = {"created_at": "datetime64[us, UTC]", target: "int64"}
-    return frame.astype(kinds | dict.fromkeys(features, "float64"))
+    return frame.astype(kinds | dict.fromkeys(features, "float64")), other
+
+
+def inherited(parameters: dict[str, str]) -> dict[str, str]:
+    """Return those parameters of a champion's making that its retraining takes over.
+
+    `promotion=always` was a person's decision about one model; it is no gate.
+    """
+    return {
+        name: value
+        for name, value in parameters.items()
+        if (name, value) != ("promotion", "always")
+    }
 
 
 def _parameters_of(champion: ModelVersion) -> dict[str, str]:

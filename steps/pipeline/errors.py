@@ -57,8 +57,9 @@ class BusyError(PipelineError):
 class StepError(PipelineError):
     """A step of the workflow failed; its own message stands above this one."""
 
-    def __init__(self, entry_point: str, reason: str = "") -> None:
-        """Name the step; `reason` is what it noted on its run, if it could."""
+    def __init__(self, entry_point: str, reason: str = "", run_id: str = "") -> None:
+        """Name the step and its run; `reason` is what it noted there, if it could."""
+        self.run_id = run_id
         self.reason = reason or "it was killed or could not start; see its output above"
         super().__init__(f"{entry_point} failed: {self.reason}")
 

@@ -82,7 +82,7 @@ def _run(entry_point: str, parameters: dict[str, str]) -> str:
                 run_name=entry_point,
             )
     except ExecutionException:
-        raise StepError(entry_point, _reason(entry_point)) from None
+        raise _failure(entry_point) from None
     except KeyboardInterrupt:
         _mark_killed(entry_point)
         raise
@@ -105,9 +105,11 @@ def _newest_child(entry_point: str) -> Run | None:
     return found[0] if found else None
 
 
-def _reason(entry_point: str) -> str:
+def _failure(entry_point: str) -> StepError:
     run = _newest_child(entry_point)
-    return run.data.tags.get("error", "") if run else ""
+    if run is None:
+        return StepError(entry_point)
+    return StepError(entry_point, run.data.tags.get("error", ""), run.info.run_id)
 
 
 def _mark_killed(entry_point: str) -> None:
