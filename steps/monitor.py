@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -99,10 +100,28 @@ def monitoring_run(model_name: str) -> Iterator[Run]:
     name = f"{model_name} monitoring"
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(name)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+    experiment_id = (
+        experiment.experiment_id
+        if experiment
+        else client.create_experiment(name, artifact_location=beside_other_runs(name))
+    )
     title = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with mlflow.start_run(experiment_id=experiment_id, run_name=title, nested=True) as run:
         yield run
+
+
+def beside_other_runs(name: str) -> str | None:
+    """Return a folder for a new experiment, next to that of the active run.
+
+    None where a server decides. Left to itself MLflow takes the folder that a process runs in: for
+    a step that is the project's, wherever the user is.
+    """
+    run = mlflow.active_run()
+    assert run is not None, "a step is a run"
+    here = mlflow.get_experiment(run.info.experiment_id).artifact_location
+    if urlsplit(here).scheme not in ("", "file"):
+        return None
+    return f"{here.rpartition('/')[0]}/{name.replace(' ', '-')}"
 
 
 def log_findings(findings: Findings, champion: Champion) -> None:
