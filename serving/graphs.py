@@ -63,7 +63,10 @@ class OnnxGraph:
     def probability(self, matrix: Floats) -> Floats:
         """Return shape (n_rows,) for features of shape (n_rows, n_features)."""
         values: Floats
-        (values,) = self._session.run(None, {self._input: matrix})
+        try:
+            (values,) = self._session.run(None, {self._input: matrix})
+        except Exception as error:  # as when it is read
+            raise ScorerError(f"the graph cannot score: {error}") from error
         if self._output == "probabilities":
             return values[:, 1]
         # Not left to the graph: its last digit would depend on a row's place in the batch.
@@ -98,6 +101,7 @@ class MojoGraph:
         finally:
             thread.setContextClassLoader(outer)
         self._row_type = jpype.JArray(jpype.JDouble)
+        self._java_error = jpype.JException
         inputs = [str(name) for name in self._model.getNames()][: self._model.nfeatures()]
         if unknown := sorted(set(inputs) - set(names)):
             raise ScorerError(f"{file} wants columns {unknown} that the manifest lacks")
@@ -109,9 +113,12 @@ class MojoGraph:
         rows = np.ascontiguousarray(matrix[:, self._order])
         outputs = self._row_type(self._outputs)  # class, probability of 0, probability of 1
         scores = np.empty(len(rows))
-        for i, row in enumerate(rows):
-            self._model.score0(self._row_type(row), outputs)
-            scores[i] = outputs[2]
+        try:
+            for i, row in enumerate(rows):
+                self._model.score0(self._row_type(row), outputs)
+                scores[i] = outputs[2]
+        except self._java_error as error:
+            raise ScorerError(f"the MOJO cannot score: {error}") from error
         return scores
 
 

@@ -43,10 +43,8 @@ def main(
     parameters["data_run_id"] = run_step("load_data", parameters, cache)
     training, failed = train_all(engines, parameters, cache)
     parameters["training_run_ids"] = ",".join(training)
-    selection_id = run_step(
-        "select_champion", parameters, cache, lambda run: champion_stands(run, model_name)
-    )
-    selection = mlflow.get_run(selection_id)
+    selection = select(parameters, cache, failed)
+    selection_id = selection.info.run_id
     tags = selection.data.tags
     test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
     mlflow.log_metrics(test)
@@ -80,11 +78,33 @@ def train_all(
     return finished, failed
 
 
+def select(parameters: dict[str, Any], cache: bool, failed: list[str]) -> Run:
+    """Run the selection; note in `failed` if it decided without fitting the winner again.
+
+    Raises:
+        StepError: it did not decide.
+    """
+    model_name = parameters["model_name"]
+    try:
+        run_id = run_step(
+            "select_champion", parameters, cache, lambda run: champion_stands(run, model_name)
+        )
+    except StepError as error:
+        if not error.run_id or "decision" not in mlflow.get_run(error.run_id).data.tags:
+            raise
+        run_id = error.run_id
+        failed.append(error.reason)
+    return mlflow.get_run(run_id)
+
+
 def champion_stands(selection: Run, model_name: str) -> bool:
     """Tell whether the champion is still the one that this selection left."""
     champion = find_champion(model_name)
-    version = selection.data.tags.get("champion_version")
-    return champion is not None and str(champion.version) == version
+    if champion is None:
+        return False
+    # A model that was deleted and made again begins at version 1 again.
+    left = [selection.data.tags.get(name) for name in ("champion_version", "champion_run_id")]
+    return [str(champion.version), champion.run_id] == left
 
 
 def copy_pictures(selection_id: str) -> None:

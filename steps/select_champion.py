@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from serving.scorer import Manifest, PortableScorer
 from steps.pipeline.candidates import candidates_of, download_scorer, validation_scores
+from steps.pipeline.errors import EngineFailedError, StepError
 from steps.pipeline.evaluation import Floats, at_threshold
 from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals, bounds
 from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
@@ -26,11 +27,13 @@ from steps.pipeline.progress import spent_on
 from steps.pipeline.promotion import Decision, assess_incumbent, decide
 from steps.pipeline.reference import Reference
 from steps.pipeline.registry import (
+    PROMOTED,
     Lineage,
     log_champion_model,
     one_selection,
     promoted_by_interrupted_selection,
     register,
+    the_champion,
 )
 from steps.pipeline.rows import Seen
 from steps.pipeline.splits import Part, Splits, open_splits
@@ -59,33 +62,44 @@ def select_champion(
         mlflow.log_table(board, "leaderboard.json")
         pictures = log_pictures(comparison_figures(board, metric, splits, scores), "plots")
         winner = best(board)
-        lineage = lineage_of(winner, metric, data_run_id, refit, cache)
+        failed = ""
+        try:
+            model_run_id = refitted(winner, cache) if refit else winner["run_id"]
+        except StepError as error:  # as when an engine fails in its search: go on without it
+            log.warning("%s; the first fit is used", error)
+            model_run_id, failed = winner["run_id"], error.reason
+        lineage = lineage_of(winner, model_run_id, metric, data_run_id)
         with download_scorer(lineage.model_run_id) as scorer:
             challenger = test_once(lineage, scorer, splits)
             with one_selection(model_name):
                 promote_or_not(challenger, splits, promotion, model_name, pictures)
                 log_history(model_name)
+    if failed:
+        raise EngineFailedError(f"{winner['engine']} could not fit the winner again: {failed}")
 
 
 def comparison_figures(
     board: pd.DataFrame, metric: str, splits: Splits, scores: dict[str, Floats]
 ) -> dict[str, Figure]:
     """Return the pictures of all candidates together, by file name."""
-    names = board["engine"] + " " + board["algorithm"]
-    named = dict(zip(names, (scores[run_id] for run_id in board["run_id"]), strict=True))
+    candidates = [
+        (engine, algorithm, scores[run_id])
+        for engine, algorithm, run_id in zip(
+            board["engine"], board["algorithm"], board["run_id"], strict=True
+        )
+    ]
     return {
         "leaderboard.png": leaderboard_plot(board, metric),
-        "ks_curves.png": ks_curves(splits.validation.y, named),
+        "ks_curves.png": ks_curves(splits.validation.y, candidates),
     }
 
 
 def lineage_of(
-    winner: "pd.Series[Any]", metric: str, data_run_id: str, refit: bool, cache: bool
+    winner: "pd.Series[Any]", model_run_id: str, metric: str, data_run_id: str
 ) -> Lineage:
-    """Fit the winner again if that is wanted, and return where the challenger comes from."""
+    """Return where the challenger comes from: the winner, or the run that fitted it again."""
     run = mlflow.active_run()
     assert run is not None, "a step is a run"
-    model_run_id = refitted(winner, cache) if refit else winner["run_id"]
     return Lineage(
         engine=winner["engine"],
         algorithm=winner["algorithm"],
@@ -102,6 +116,9 @@ def refitted(winner: "pd.Series[Any]", cache: bool) -> str:
     """Return the run of the winner fitted again, or the winner's own if that cannot be.
 
     Its engine's step runs with the parameters that it had when it searched.
+
+    Raises:
+        StepError: that failed.
     """
     name = f"{winner['engine']} {winner['algorithm']}"
     if not winner["refittable"]:
@@ -186,12 +203,14 @@ def promote_or_not(
     """Decide against the incumbent; register and promote the challenger if it wins."""
     lineage = challenger.lineage
     mlflow.set_tags(asdict(lineage))
-    if champion := promoted_by_interrupted_selection(model_name, lineage.candidate_run_id):
+    if champion := promoted_by_interrupted_selection(model_name, lineage.model_run_id):
+        interrupted = champion.tags["selection_run_id"]
+        mlflow.MlflowClient().set_tag(interrupted, PROMOTED, "true")
         record(True, champion.tags["decision"], model_name, str(champion.version))
         return
     with spent_on("judging"):
-        seen = Seen.of(splits.training, splits.validation, splits.description.latest)
-        incumbent = assess_incumbent(model_name, splits.test)
+        seen = Seen.of(splits, refitted=lineage.refit == "true")
+        incumbent = assess_incumbent(model_name, splits)
     if incumbent is None:
         decision = Decision(True, "it is the first champion of this name")
     else:
@@ -228,8 +247,14 @@ def promote_or_not(
 
 def record(promoted: bool, reason: str, model_name: str, version: str | None) -> None:
     """Note the outcome on the run, and say it."""
-    outcome = {"promoted": str(promoted).lower(), "decision": reason}
-    mlflow.set_tags(outcome | {"champion_version": version})
+    mlflow.set_tags(
+        {
+            PROMOTED: str(promoted).lower(),
+            "decision": reason,
+            "champion_version": version,
+            "champion_run_id": the_champion(model_name).run_id,
+        }
+    )
     if promoted:
         log.info("%s version %s is champion: %s", model_name, version, reason)
     else:

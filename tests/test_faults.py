@@ -5,10 +5,16 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
+import mlflow
 import psutil
 import pytest
 
+from steps.main import select
+from steps.pipeline.errors import StepError
 from tests.conftest import (
     MLFLOW,
     Running,
@@ -17,6 +23,7 @@ from tests.conftest import (
     named,
     run_arguments,
     stands,
+    tracked,
     wait_for,
 )
 
@@ -41,6 +48,38 @@ def test_the_others_go_on_without_an_engine_that_fails(workspace, steps):
     assert run.data.tags["promoted"] == "true"
     version = workspace.client.get_model_version_by_alias("without-h2o", "champion")
     assert version.tags["engine"] == "pycaret"
+
+
+def test_a_winner_whose_engine_fails_to_fit_it_again_is_champion_as_it_was_found(workspace, steps):
+    with tracked(workspace):
+        selected = steps["select_champion"].info.run_id
+        board = mlflow.load_table("leaderboard.json", run_ids=[selected])
+    winner = board[board["engine"] == "pycaret"].iloc[0]["run_id"]
+    folder = Path(urlsplit(workspace.client.get_run(winner).info.artifact_uri).path)
+    configuration = (folder / "configuration.json").rename(folder / "away.json")
+    try:
+        done = workspace.run(
+            "select_champion",
+            data_run_id=steps["load_data"].info.run_id,
+            training_run_ids=steps["train_pycaret"].info.run_id,
+            model_name="no-refit",
+            cache="false",
+        )
+    finally:
+        configuration.rename(folder / "configuration.json")
+    assert done.returncode != 0
+    assert "select_champion: pycaret could not fit the winner again: refit_of" in done.stderr
+    version = workspace.client.get_model_version_by_alias("no-refit", "champion")
+    assert version.tags["model_run_id"] == version.tags["candidate_run_id"] == winner
+    (selection, *_) = workspace.runs("attributes.run_name = 'select_champion'")
+
+    def failed(*_: object) -> str:
+        raise StepError("select_champion", "no refit", selection.info.run_id)
+
+    reasons: list[str] = []
+    with tracked(workspace), patch("steps.main.run_step", failed):
+        found = select({"model_name": "no-refit"}, False, reasons)
+    assert (found.info.run_id, reasons) == (selection.info.run_id, ["no refit"])
 
 
 def metrics_of(workspace: Workspace, main_run_id: str) -> dict[str, dict[str, float]]:

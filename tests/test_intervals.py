@@ -9,6 +9,7 @@ from steps.pipeline.intervals import (
     Estimate,
     Interval,
     at_threshold_intervals,
+    auc_interval,
     bootstrap,
     difference,
     proportion_interval,
@@ -99,6 +100,18 @@ def test_intervals_contain_their_point_and_stay_in_range():
         for name, interval in found.intervals.items():
             assert found.metrics[name] in interval, name
             assert interval.high <= 1 or name == "log_loss"
+
+
+@pytest.mark.quick
+def test_a_perfect_score_on_few_rows_is_not_taken_for_sure():
+    y = np.r_[np.ones(20, int), np.zeros(300, int)]
+    perfect = Estimate(y, np.where(y == 1, 0.9, 0.1), 50)
+    for name in ("ks", "roc_auc", "average_precision", "recall_at_1pct_fpr"):
+        assert perfect.metrics[name] == 1
+        assert 0.7 < perfect.intervals[name].low < 0.95, name
+    almost = auc_interval(1 - 1e-6, 20, 300)
+    assert auc_interval(1.0, 20, 300).low == pytest.approx(almost.low, abs=1e-4)
+    assert auc_interval(0.0, 20, 300).high > 0.005
 
 
 @pytest.mark.quick

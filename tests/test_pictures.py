@@ -100,9 +100,11 @@ class TestComparison:
     def test_its_pictures_name_every_candidate(self, compared):
         board, y, scores = compared
         assert "1 of 2 are tied with the leader" in texts(leaderboard_plot(board, "ks"))
-        names = dict(zip(("h2o one", "spark two", "spark three"), scores.values(), strict=True))
-        figure = ks_curves(y, names)
-        assert all(name in texts(figure) for name in names)
+        names = (("h2o", "one"), ("spark", "two"), ("spark", "two"))  # of two runs of an engine
+        candidates = [(*name, of) for name, of in zip(names, scores.values(), strict=True)]
+        figure = ks_curves(y, candidates)
+        assert all(f"{engine} {algorithm}" in texts(figure) for engine, algorithm in names)
+        assert len(figure.axes[0].get_lines()) == 3
         top = max(line.get_ydata().max() for line in figure.axes[0].get_lines())
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert top == pytest.approx(float(labels[0].split()[0]), abs=0.01)

@@ -2,6 +2,7 @@
 
 import platform
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,8 @@ from scipy.special import expit
 
 from steps.pipeline.promotion import Decision, Incumbent, decide
 from steps.pipeline.registry import UNFINISHED
-from steps.pipeline.rows import Seen, newer, row_hashes
-from steps.pipeline.splits import Part
-
-LATEST = {"training": "10.0", "validation": "20.0"}
+from steps.pipeline.rows import Seen, newer, record_hashes, row_hashes
+from steps.pipeline.splits import Part, Splits
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +23,25 @@ def test_rows() -> Part:
     return Part("test", Path(), frame, ["V1"], "Class")
 
 
-def part(name: str, rows: int) -> Part:
-    random = np.random.default_rng(rows)
-    frame = pd.DataFrame({"V1": random.normal(size=rows), "Class": np.arange(rows) % 2})
-    return Part(name, Path(), frame, ["V1"], "Class")
+def seen(rows: int = 600, until: str = "20.0") -> Seen:
+    return Seen(np.arange(rows, dtype=np.uint64), rows, until)
 
 
-def seen(rows: int = 500, **latest: str) -> Seen:
-    return Seen.of(part("training", rows), part("validation", 100), LATEST | latest)
+def splits_of(table: pd.DataFrame, target: str = "Class") -> Splits:
+    """As `load_data` leaves them, in time order; 60/20/20."""
+    parts = np.split(table, [len(table) * 6 // 10, len(table) * 8 // 10])
+    named = dict(zip(("training", "validation", "test"), parts, strict=True))
+    features = [name for name in table.columns if name not in ("Time", target)]
+    splits = Splits.__new__(Splits)
+    splits.description = Mock(
+        rows={name: len(part) for name, part in named.items()},
+        latest={name: str(part["Time"].max()) for name, part in named.items()},
+    )
+    splits._times = table[["Time"]]
+    for name, part in named.items():
+        frame = part.drop(columns="Time").reset_index(drop=True)
+        setattr(splits, name, Part(name, Path(), frame, features, target))
+    return splits
 
 
 @pytest.mark.quick
@@ -82,11 +92,11 @@ class TestDecision:
         assert decision.reason.startswith("it is not significantly better: test ks 0.")
 
     def test_auto_takes_newer_or_more_rows_that_are_not_worse(self, test_rows):
-        for fitted, words in ((seen(validation="21.0"), "newer rows"), (seen(501), "more rows")):
+        for fitted, words in ((seen(until="21.0"), "newer rows"), (seen(601), "more rows")):
             decision = self.decide(test_rows, "auto", 0.4, fitted)
             assert decision.promoted
             assert words in decision.reason
-        worse = self.decide(test_rows, "auto", 4.0, seen(501))
+        worse = self.decide(test_rows, "auto", 4.0, seen(601))
         assert not worse.promoted
         assert "significantly worse" in worse.reason
 
@@ -126,14 +136,50 @@ class TestDecision:
 
 @pytest.mark.quick
 class TestSeenRows:
+    TABLE = pd.DataFrame(
+        {
+            "Time": np.arange(100.0),
+            "V1": np.tile([1.0, 2.0], 50),  # equal rows at other times
+            "Class": np.tile([0, 0, 1, 1], 25),
+        }
+    )
+
+    def unseen(self, splits: Splits, seen: Seen, features: list[str]) -> int:
+        X, y, times = splits.test.frame[features], splits.test.y, splits.times_of(splits.test)
+        return int((~np.isin(record_hashes(X, y, times), seen.hashes)).sum())
+
+    def test_equal_rows_of_another_time_are_other_rows(self):
+        splits = splits_of(self.TABLE)
+        seen = Seen.of(splits, refitted=True)
+        assert self.unseen(splits, seen, ["V1"]) == 20
+        X, y = splits.test.X, splits.test.y
+        assert (record_hashes(X, y, None) != record_hashes(X, 1 - y, None)).all()
+
+    def test_seen_rows_are_known_in_a_table_that_grew_or_names_its_target_otherwise(self):
+        seen = Seen.of(splits_of(self.TABLE), refitted=True)
+        grown = self.TABLE.assign(V0=0.0).rename(columns={"Class": "Aim"})
+        turned = grown.iloc[::-1].reset_index(drop=True)  # its last rows were the first
+        assert self.unseen(splits_of(turned, "Aim"), seen, ["V1"]) == 0
+
+    def test_what_it_was_fitted_on_is_counted_what_chose_it_is_seen(self):
+        splits = splits_of(self.TABLE)
+        fitted, refitted = (Seen.of(splits, refitted) for refitted in (False, True))
+        assert (fitted.rows, fitted.until) == (60, "59.0")
+        assert (refitted.rows, refitted.until) == (80, "79.0")
+        np.testing.assert_array_equal(fitted.hashes, refitted.hashes)
+        assert len(fitted.hashes) == 80
+
+    @pytest.mark.parametrize("zone", [None, "UTC"])
+    def test_moments_are_times_too(self, zone):
+        moments = pd.Series(pd.date_range("2026-01-01", periods=3, freq="h", tz=zone))
+        X, y = pd.DataFrame({"V1": [1.0] * 3}), np.zeros(3, int)
+        assert len(set(record_hashes(X, y, moments))) == 3
+
     def test_a_row_is_known_by_its_values_in_whatever_order(self):
-        frame = part("test", 50).frame
-        turned = frame[["Class", "V1"]].sample(frac=1, random_state=1)
-        np.testing.assert_array_equal(np.sort(row_hashes(frame)), np.sort(row_hashes(turned)))
-        assert len(set(row_hashes(frame))) == 50
-        assert not np.isin(
-            row_hashes(frame.assign(Class=1 - frame["Class"])), row_hashes(frame)
-        ).any()
+        turned = self.TABLE[["Class", "V1", "Time"]].sample(frac=1, random_state=1)
+        found = [np.sort(row_hashes(table)) for table in (self.TABLE, turned)]
+        np.testing.assert_array_equal(*found)
+        assert len(set(found[0])) == 100
 
     def test_what_is_written_is_read(self, tmp_path):
         seen().write(tmp_path / "seen.parquet")

@@ -194,8 +194,9 @@ def _log_model(
                 )
                 manifest.write(folder)
                 proof = prove(PortableScorer.load(folder), fitted.scores, splits.validation)
-            _with_scores(manifest, proof.scores, splits.validation.y, first_fit).write(folder)
             failures = proof.failures
+            if not failures:
+                _with_scores(manifest, proof.scores, splits.validation.y, first_fit).write(folder)
             mlflow.log_metrics(
                 {
                     "export_largest_difference": proof.largest_difference,

@@ -12,7 +12,8 @@ roc_auc              all values that the observed one does not reject, with the 
 recall_at_1pct_fpr   Wilson's interval for a proportion
 the others           normal on the logit or log scale, with a bootstrap's standard error
 
-All of them contain their point. tests/test_intervals.py simulates what they cover.
+A perfect average precision, of which no replicate differs, has Wilson's. All of them contain their
+point. tests/test_intervals.py simulates what they cover.
 
 The bootstrap is stratified by class, and its draws depend on the number of rows alone. Two models
 scored on the same rows are drawn alike, so the difference of their replicates is a replicate of
@@ -46,6 +47,7 @@ from steps.pipeline.evaluation import (
 CONFIDENCE = 0.95
 REPLICATES = 1000
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+NEXT_TO = 1e-9  # 0, and below 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Estimate:
         found = {
             "ks": ks_interval(self.y, self.labelled),
             "roc_auc": auc_interval(metrics["roc_auc"], positives, negatives),
-            "average_precision": _on_logit_scale(precision, drawn["average_precision"]),
+            "average_precision": _on_logit_scale(precision, drawn["average_precision"], positives),
             "log_loss": _on_log_scale(metrics["log_loss"], drawn["log_loss"]),
             "brier": _on_log_scale(metrics["brier"], drawn["brier"]),
             "recall_at_1pct_fpr": proportion_interval(recall, positives),
@@ -180,10 +182,18 @@ def auc_interval(auc: float, positives: int, negatives: int) -> Interval:
         ) / (positives * negatives)
         return float(np.sqrt(max(variance, 0.0)))
 
-    # Where the errors leave no area below or above, the interval ends at 0 or 1.
-    low = brentq(lambda area: area + Z * standard_error(area) - auc, 0, auc) if auc > 0 else 0.0
-    high = brentq(lambda area: area - Z * standard_error(area) - auc, auc, 1) if auc < 1 else 1.0
-    return Interval(float(low), float(high))
+    def end(sign: int, first: float, last: float, otherwise: float) -> float:
+        def distance(area: float) -> float:
+            return area + sign * Z * standard_error(area) - auc
+
+        if distance(first) * distance(last) > 0:  # the errors leave no area on this side
+            return otherwise
+        return float(brentq(distance, first, last))
+
+    # At 0 and 1 there is no error, so that each solves this; the end that is wanted lies between.
+    low = end(1, NEXT_TO, min(auc, 1 - NEXT_TO), otherwise=0.0)
+    high = end(-1, max(auc, NEXT_TO), 1 - NEXT_TO, otherwise=1.0)
+    return Interval(low, high)
 
 
 def proportion_interval(proportion: float, trials: int) -> Interval:
@@ -196,9 +206,9 @@ def proportion_interval(proportion: float, trials: int) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _on_logit_scale(value: float, replicates: Floats) -> Interval:
-    if not 0 < value < 1:
-        return Interval(value, value)
+def _on_logit_scale(value: float, replicates: Floats, positives: int) -> Interval:
+    if not 0 < value < 1:  # no replicate differs, which does not make it sure
+        return proportion_interval(value, positives)
     error = Z * float(replicates.std()) / (value * (1 - value))
     return Interval(float(expit(logit(value) - error)), float(expit(logit(value) + error)))
 

@@ -83,8 +83,9 @@ def compare_with_leader(
 ) -> pd.DataFrame:
     """Return `board` with how far each candidate is from the leader, on the same rows.
 
-    New columns: `difference` of `metric` (0 or less), `difference_low` and `difference_high`
-    (95 % interval), and `standing`: "leader", "tie" (the interval contains 0) or "behind".
+    New columns: `difference` of `metric`, `difference_low` and `difference_high` (95 % interval),
+    and `standing`: "leader", "tie" (the interval contains 0), "behind", or "ahead" of a candidate
+    that may not become champion.
 
     Args:
         board: as `leaderboard` gives it.
@@ -97,7 +98,7 @@ def compare_with_leader(
     rows = []
     for run_id in board["run_id"]:
         value, interval = difference(Estimate(y, scores[run_id]), leader, metric)
-        standing = "tie" if 0 in interval else "behind"
+        standing = "tie" if 0 in interval else "behind" if value < 0 else "ahead"
         rows.append((value, interval.low, interval.high, standing))
     names = ["difference", "difference_low", "difference_high", "standing"]
     compared = pd.concat([board, pd.DataFrame(rows, columns=names)], axis=1)

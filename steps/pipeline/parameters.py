@@ -65,8 +65,10 @@ class ModelName(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return `value`."""
-        if not str(value).strip() or set(str(value)) & set("/:\\"):
-            self.fail(f"{value!r} must not be empty or hold a slash or colon", param, ctx)
+        if not re.fullmatch(r"[\w.-][\w. -]*", str(value)):
+            self.fail(
+                f"{value!r} must consist of letters, digits, blanks and the signs . _ -", param, ctx
+            )
         if len(str(value)) > LONGEST_MODEL_NAME:
             self.fail(f"must have at most {LONGEST_MODEL_NAME} characters", param, ctx)
         return str(value)
@@ -185,7 +187,7 @@ PARAMETERS: dict[str, Parameter] = {
         click.Choice(["auto", "better", "significant", "always"]),
         "when the winner replaces the champion, on the same test rows: `better` (a higher "
         "metric), `significant` (the 95 % interval of the paired difference lies above zero), "
-        "`always`; `auto`: not significantly worse if it has seen newer or more rows, else "
+        "`always`; `auto`: not significantly worse if it was fitted on newer or more rows, else "
         "`significant`",
     ),
     "seed": Parameter(click.IntRange(0, 2**31 - 1), "same seed and data: same candidates"),

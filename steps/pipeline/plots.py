@@ -128,7 +128,7 @@ def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
     """Return the candidates of `board`, best on top, with their 95 % intervals of `metric`.
 
     Those that are tied with the leader are filled, those behind it pale; hollow is what may
-    not become champion. See `steps.pipeline.leaderboard` for the columns.
+    not become champion, which may be ahead. See `steps.pipeline.leaderboard` for the columns.
     """
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(board)), layout="constrained")
     axes = figure.subplots()
@@ -163,17 +163,16 @@ def leaderboard_plot(board: pd.DataFrame, metric: str) -> Figure:
 
 
 @drawing()
-def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
-    """Return how far the rates of the two classes are apart for each model, by name.
+def ks_curves(y: Labels, scores: list[tuple[str, str, Floats]]) -> Figure:
+    """Return how far the rates of the two classes are apart for each engine, algorithm, scores.
 
     The share of rows labelled 1 runs along the axis; each curve's top is its model's KS.
     """
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    palette, styles = _palette(name.split()[0] for name in scores), ("-", "--", "-.", ":")
+    palette, styles = _palette(engine for engine, _, _ in scores), ("-", "--", "-.", ":")
     drawn = dict.fromkeys(palette, 0)
-    for name, of_model in scores.items():
-        engine = name.split()[0]
+    for engine, algorithm, of_model in scores:
         style = styles[drawn[engine] % len(styles)]
         drawn[engine] += 1
         order = np.argsort(-of_model, kind="stable")
@@ -182,7 +181,7 @@ def ks_curves(y: Labels, scores: dict[str, Floats]) -> Figure:
         false = np.cumsum(y[order] == 0)[new] / (y == 0).sum()
         labelled = (np.flatnonzero(new) + 1) / len(y)
         shown = _few(labelled)
-        label = f"{np.max(true - false):.3f}  {name}"
+        label = f"{np.max(true - false):.3f}  {engine} {algorithm}"
         axes.plot(
             labelled[shown],
             (true - false)[shown],

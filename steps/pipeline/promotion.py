@@ -11,8 +11,8 @@ from serving.scorer import PortableScorer
 from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS, Floats
 from steps.pipeline.intervals import Estimate, Interval, difference
 from steps.pipeline.registry import SEEN_IN_MODEL, downloaded, find_champion
-from steps.pipeline.rows import Seen, row_hashes
-from steps.pipeline.splits import Part
+from steps.pipeline.rows import Seen, record_hashes
+from steps.pipeline.splits import Part, Splits
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ class Decision:
     reason: str
 
 
-def assess_incumbent(model_name: str, test: Part) -> Incumbent | None:
-    """Return the champion of `model_name` scored on `test`, or None if there is none.
+def assess_incumbent(model_name: str, splits: Splits) -> Incumbent | None:
+    """Return the champion of `model_name` scored on the test rows, or None if there is none.
+
+    Rows are recognised by the features of the incumbent: the table may have got others since.
 
     Raises:
         RegistryError: its artifact cannot be read now, which says nothing of the champion.
@@ -74,16 +76,19 @@ def assess_incumbent(model_name: str, test: Part) -> Incumbent | None:
     version = find_champion(model_name)
     if version is None:
         return None
-    number = str(version.version)
+    number, test = str(version.version), splits.test
+    unseen = np.ones(len(test.frame), bool)
     with downloaded(model_name, number) as model:
         seen = Seen.read(model / SEEN_IN_MODEL)
-        unseen = np.ones(len(test.frame), bool)
-        if seen is not None:
-            unseen = ~np.isin(row_hashes(test.frame), seen.hashes)
         try:
-            scores = PortableScorer.load(model / SCORER_IN_MODEL).score(test.frame)
+            scorer = PortableScorer.load(model / SCORER_IN_MODEL)
+            scores = scorer.score(test.frame)
         except (InputError, ScorerError) as error:
             return Incumbent(number, seen, None, unseen, str(error))
+    if seen is not None:
+        times = splits.times_of(test) if seen.until else None
+        hashes = record_hashes(test.frame[scorer.names], test.y, times)
+        unseen = ~np.isin(hashes, seen.hashes)
     return Incumbent(number, seen, scores, unseen)
 
 
@@ -121,7 +126,7 @@ def decide(
     """Decide by the parameter `promotion` whether the challenger replaces `incumbent`.
 
     better: its metric is higher. significant: the 95 % interval of the paired difference lies
-    above zero. auto: a challenger that has seen newer or more rows must not be
+    above zero. auto: a challenger that was fitted on newer or more rows must not be
     significantly worse; any other must be significantly better. always: what it says.
 
     Args:
@@ -129,7 +134,7 @@ def decide(
         metric: the champion metric.
         test: the test rows.
         challenger: its scores of these rows, shape (n_rows,).
-        fitted: the rows that the challenger has seen.
+        fitted: what the challenger was fitted on.
         incumbent: the present champion.
     """
     name = f"version {incumbent.version}"

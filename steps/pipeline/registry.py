@@ -37,6 +37,8 @@ log = logging.getLogger("ml-pipes")
 CHAMPION, PREVIOUS, STAGE = "champion", "previous", "Production"
 # A version that is registered, but not yet promoted, says on which machine that is going on.
 UNFINISHED = "unfinished_on"
+# On a selection's run, whether its winner became champion: noted before the lock is released.
+PROMOTED = "promoted"
 # Where MLflow puts the artifact "seen" of a pyfunc.
 SEEN_IN_MODEL = Path("artifacts") / "seen.parquet"
 
@@ -275,12 +277,10 @@ def _set_stage(model_name: str, version: str) -> None:
             client.transition_model_version_stage(model_name, version, STAGE)
 
 
-def promoted_by_interrupted_selection(
-    model_name: str, candidate_run_id: str
-) -> ModelVersion | None:
-    """Return the champion if it is this candidate, promoted by a selection that did not end."""
+def promoted_by_interrupted_selection(model_name: str, model_run_id: str) -> ModelVersion | None:
+    """Return the champion if it is this model, promoted by a selection that could not say so."""
     champion = find_champion(model_name)
-    if champion is None or champion.tags.get("candidate_run_id") != candidate_run_id:
+    if champion is None or champion.tags.get("model_run_id") != model_run_id:
         return None
     selection = mlflow.get_run(champion.tags["selection_run_id"])
-    return None if selection.info.status == "FINISHED" else champion
+    return None if PROMOTED in selection.data.tags else champion

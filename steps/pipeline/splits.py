@@ -131,12 +131,25 @@ class Splits:
         """Return the rows of all parts in their order, with their times if they have any."""
         parts = (self.training, self.validation, self.test)
         frame = pd.concat([part.frame for part in parts], ignore_index=True)
+        return frame if self._times is None else pd.concat([self._times, frame], axis=1)
+
+    def times_of(self, part: Part) -> "pd.Series[Any] | None":
+        """Return when the rows of `part` were; None if the table had no time."""
+        if self._times is None:
+            return None
+        names = list(self.description.rows)
+        first = sum(self.description.rows[name] for name in names[: names.index(part.name)])
+        times = self._times.iloc[first : first + len(part.frame), 0]
+        return times.reset_index(drop=True)
+
+    @cached_property
+    def _times(self) -> pd.DataFrame | None:
         if not any(self.description.latest.values()):
-            return frame
+            return None
         path = mlflow.artifacts.download_artifacts(
             run_id=self.run_id, artifact_path=f"{FOLDER}/{TIMES}", dst_path=str(self._folder)
         )
-        return pd.concat([pd.read_parquet(path), frame], axis=1)
+        return pd.read_parquet(path)
 
     def training_and_validation(self) -> Part:
         """Return both as one part, in a file of its own: what a winner is fitted on again."""
