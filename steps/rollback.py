@@ -16,6 +16,7 @@ from steps.pipeline.errors import RegistryError
 from steps.pipeline.registry import (
     CHAMPION,
     PREVIOUS,
+    ROLLBACK,
     downloaded,
     find_version,
     one_selection,
@@ -31,14 +32,19 @@ def rollback(model_name: str) -> None:
     """Swap the aliases `champion` and `previous`; servers follow within seconds."""
     run = mlflow.active_run()
     assert run is not None, "a step is a run"
-    with one_selection(model_name):
+    with one_selection(model_name) as finished:
+        if any(change.by == ROLLBACK for change in finished):
+            log.info(
+                "an interrupted rollback of %s is finished: version %s is champion; to go back "
+                "from it, run this again",
+                model_name, number_of(model_name, CHAMPION),
+            )  # fmt: skip
+            return
         present, earlier = (number_of(model_name, alias) for alias in (CHAMPION, PREVIOUS))
         if present == earlier:
             raise RegistryError(f"version {present} of {model_name} is champion already")
         check_that_it_serves(model_name, earlier)
-        put_back(model_name, earlier, instead_of=present)
-        reason = f"rolled back from version {present}"
-        ledger.note(model_name, earlier, present, "rollback", run.info.run_id, reason)
+        put_back(model_name, earlier, instead_of=present, run_id=run.info.run_id)
     ledger.log_history(model_name)
     mlflow.set_tags({"champion_version": earlier, "previous_version": present})
     log.info("version %s of %s is champion again, instead of %s", earlier, model_name, present)

@@ -1,18 +1,30 @@
 """When a challenger replaces the champion, decided on the same test rows."""
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from scipy.special import expit
 
+from steps.pipeline import ledger, registry
 from steps.pipeline.promotion import Decision, Incumbent, decide
-from steps.pipeline.registry import UNFINISHED
+from steps.pipeline.registry import (
+    ROLLBACK,
+    SELECTION,
+    UNFINISHED,
+    Change,
+    one_selection,
+    put_back,
+)
 from steps.pipeline.rows import Seen, newer, record_hashes, row_hashes
 from steps.pipeline.splits import Part, Splits
+from steps.rollback import number_of
+from tests.conftest import Workspace, tracked
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +270,14 @@ def test_a_rollback_swaps_both_and_the_ledger_tells_all(workspace, duel):
     assert "promotion=always" in table["reason"][1]
     assert table["run_id"].iloc[-1] == run.info.run_id
 
+    # As if it had been killed before its end: the same command does not go back again.
+    change = Change(ROLLBACK, run.info.run_id, "2", "", platform.node(), 2**22 + 1, 0.0)
+    client.set_model_version_tag(duel, "1", UNFINISHED, change.as_tag[UNFINISHED])
+    again = workspace.run("rollback", model_name=duel)
+    assert again.returncode == 0, again.stderr
+    assert "an interrupted rollback of duel is finished: version 1 is champion" in again.stderr
+    assert int(client.get_model_version_by_alias(duel, "champion").version) == 1
+
 
 def test_a_rollback_to_what_cannot_be_read_changes_nothing(workspace, duel):
     client = workspace.client
@@ -293,7 +313,8 @@ def test_two_selections_at_once_make_one_champion(workspace, steps):
 
 def test_what_a_killed_selection_left_is_cleared_away(workspace, steps):
     client = workspace.client
-    name, tags = "left-over", {UNFINISHED: platform.node()}
+    name = "left-over"
+    tags = Change(SELECTION, "", "", "", platform.node(), 2**22 + 1, 0.0).as_tag
     client.create_registered_model(name)
     client.create_model_version(name, str(workspace.folder / "nothing"), tags=tags)
     done = select(workspace, steps, "pycaret", model_name=name)
@@ -302,6 +323,85 @@ def test_what_a_killed_selection_left_is_cleared_away(workspace, steps):
     (version,) = client.search_model_versions(f"name = '{name}'")
     assert client.get_model_version_by_alias(name, "champion").version == version.version
     assert UNFINISHED not in version.tags
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing that the process still wants to do comes about."""
+
+
+@pytest.fixture
+def versions(tmp_path, monkeypatch) -> Iterator[MlflowClient]:
+    """Versions 1 and 2 of a model, of which 2 is champion; on a registry of its own."""
+    monkeypatch.setenv("MLPIPES_CACHE", str(tmp_path))
+    with tracked(Workspace(tmp_path)):
+        client = MlflowClient()
+        client.create_registered_model("fraud")
+        for _ in range(2):
+            client.create_model_version("fraud", str(tmp_path))
+        client.set_registered_model_alias("fraud", "champion", "2")
+        client.set_registered_model_alias("fraud", "previous", "1")
+        ledger.note("fraud", "2", "1", SELECTION, "run", "better")
+        yield client
+
+
+WRITES = (
+    "set_model_version_tag",
+    "set_registered_model_alias",
+    "transition_model_version_stage",
+    "set_registered_model_tag",
+    "delete_model_version_tag",
+)
+
+
+def killed_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so many writes to the registry come about, and none after them."""
+    left = [writes]
+
+    def counted(write):
+        def wrapper(*arguments, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return write(*arguments, **named)
+
+        return wrapper
+
+    for name in WRITES:
+        monkeypatch.setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_rollback_that_is_killed_anywhere_is_finished_or_was_none(versions, monkeypatch, writes):
+    with monkeypatch.context() as patched:
+        killed_after(writes, patched)
+        killed = False
+        try:
+            put_back("fraud", "1", instead_of="2", run_id="run")
+        except Killed:
+            killed = True
+    assert killed == (writes < 6)
+    monkeypatch.setattr(registry.Change, "was_interrupted", True)
+    with one_selection("fraud") as finished:
+        aliases = [number_of("fraud", alias) for alias in ("champion", "previous")]
+    went_back = writes >= 2
+    assert aliases == (["1", "2"] if went_back else ["2", "1"])
+    assert len(finished) == (killed and went_back)
+    reigns = [(reign.version, reign.after, reign.by) for reign in ledger.history("fraud")]
+    assert reigns[1:] == ([("1", "2", "rollback")] if went_back else [])
+    assert not any(UNFINISHED in one.tags for one in versions.search_model_versions())
+
+
+def test_a_promotion_killed_after_its_alias_is_finished(versions, monkeypatch):
+    change = Change.of_this_process(SELECTION, "run", "2", "better")
+    versions.create_model_version("fraud", "nowhere", tags=change.as_tag)
+    versions.set_registered_model_alias("fraud", "champion", "3")
+    with one_selection("fraud") as finished:
+        assert finished == []  # its process is alive
+    monkeypatch.setattr(registry.Change, "was_interrupted", True)
+    with one_selection("fraud") as finished:
+        assert finished == [change]
+    assert number_of("fraud", "previous") == "2"
+    assert ledger.history("fraud")[-1].version == "3"
 
 
 def test_candidates_of_other_splits_are_refused(workspace, steps):

@@ -1,6 +1,7 @@
 """The champion in the MLflow Model Registry: its artifact, its version, its aliases."""
 
 import hashlib
+import json
 import logging
 import platform
 import shutil
@@ -8,13 +9,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import mlflow
 import mlflow.pyfunc
 import pandas as pd
+import psutil
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -35,8 +37,9 @@ if TYPE_CHECKING:  # what reads the registry only starts a second sooner
 log = logging.getLogger("ml-pipes")
 
 CHAMPION, PREVIOUS, STAGE = "champion", "previous", "Production"
-# A version that is registered, but not yet promoted, says on which machine that is going on.
-UNFINISHED = "unfinished_on"
+# On a version that becomes champion, until all of that is done.
+UNFINISHED = "becoming_champion"
+SELECTION, ROLLBACK = "select_champion", "rollback"
 # On a selection's run, whether its winner became champion: noted before the lock is released.
 PROMOTED = "promoted"
 # Where MLflow puts the artifact "seen" of a pyfunc.
@@ -157,13 +160,57 @@ def lock_of(model_name: str, purpose: str = "") -> FileLock:
     return FileLock(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of champion that goes on: a tag of the new one until it is done.
+
+    Attributes:
+        by: the entry point that makes it: `select_champion` or `rollback`.
+        run_id: the run of that.
+        after: the champion before; empty if there is none.
+        reason: in words.
+        machine: the name of the one that it is made on.
+        pid: of the process there that makes it.
+        since: when that process began, as numbers are given to others again.
+    """
+
+    by: str
+    run_id: str
+    after: str
+    reason: str
+    machine: str
+    pid: int
+    since: float
+
+    @classmethod
+    def of_this_process(cls, by: str, run_id: str, after: str, reason: str) -> Self:
+        """Describe a change that this process is going to make."""
+        me = psutil.Process()
+        return cls(by, run_id, after, reason, platform.node(), me.pid, me.create_time())
+
+    @property
+    def as_tag(self) -> dict[str, str]:
+        """The tag of the new champion."""
+        return {UNFINISHED: json.dumps(asdict(self))}
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it was made by a process of this machine that is gone."""
+        if self.machine != platform.node():
+            return False
+        try:
+            return bool(psutil.Process(self.pid).create_time() != self.since)
+        except psutil.NoSuchProcess:
+            return True
+
+
 @contextmanager
-def one_selection(model_name: str) -> Iterator[None]:
+def one_selection(model_name: str) -> Iterator[list[Change]]:
     """Let one process of this machine at a time decide on the champion of `model_name`.
 
-    What a killed one left unfinished is cleared away first. Another machine that selects for
-    the same name in the same registry is not held up: MLflow's registry knows no lock.
-    `register` sees most of such cases.
+    What a killed one left unfinished is brought to an end first: those changes that came about
+    are given. Another machine that selects for the same name in the same registry is not held
+    up: MLflow's registry knows no lock. `register` sees most of such cases.
     """
     lock = lock_of(model_name)
     try:
@@ -172,56 +219,63 @@ def one_selection(model_name: str) -> Iterator[None]:
         log.info("another selection for %s is going on: waiting for it", model_name)
         lock.acquire()
     try:
-        _clear_unfinished(model_name)
-        yield
+        yield _finish_interrupted(model_name)
     finally:
         lock.release()
 
 
-def _clear_unfinished(model_name: str) -> None:
-    """End what this machine was doing when it was killed between registering and promoting."""
+def _finish_interrupted(model_name: str) -> list[Change]:
+    finished = []
     for version in mlflow.MlflowClient().search_model_versions(f"name = '{model_name}'"):
-        if version.tags.get(UNFINISHED) == platform.node():
-            _finish_or_delete(model_name, str(version.version))
+        if tag := version.tags.get(UNFINISHED):
+            change = Change(**json.loads(tag))
+            if change.was_interrupted and _finish(model_name, str(version.version), change):
+                finished.append(change)
+    return finished
 
 
-def _finish_or_delete(model_name: str, version: str) -> None:
-    """Bring a registration that was interrupted to one of its two ends."""
+def _finish(model_name: str, version: str, change: Change) -> bool:
+    """Bring a change to one of its two ends; tell whether `version` is champion.
+
+    The alias `champion` decides: what else belongs to a champion follows from it.
+    """
     client = mlflow.MlflowClient()
     champion = find_champion(model_name)
     if champion is not None and str(champion.version) == version:
+        if change.after:
+            client.set_registered_model_alias(model_name, PREVIOUS, change.after)
         _set_stage(model_name, version)
-        _note_promotion(model_name, champion)
+        reigns = ledger.history(model_name)
+        if not reigns or reigns[-1].version != version:
+            ledger.note(model_name, version, change.after, change.by, change.run_id, change.reason)
         client.delete_model_version_tag(model_name, version, UNFINISHED)
-        return
+        return True
+    if change.by == ROLLBACK:
+        client.delete_model_version_tag(model_name, version, UNFINISHED)
+        return False
     log.info("version %s of %s was not promoted: deleting it", version, model_name)
     client.delete_model_version(model_name, version)
+    _remove_if_empty(model_name)
+    return False
+
+
+def _remove_if_empty(model_name: str) -> None:
+    client = mlflow.MlflowClient()
     if not client.search_model_versions(f"name = '{model_name}'"):
         client.delete_registered_model(model_name)
 
 
-def _note_promotion(model_name: str, champion: ModelVersion) -> None:
-    """Enter a promotion into the ledger, once."""
-    version, reigns = str(champion.version), ledger.history(model_name)
-    if reigns and reigns[-1].version == version:
-        return
-    previous = find_version(model_name, PREVIOUS)
-    ledger.note(
-        model_name,
-        version,
-        after=str(previous.version) if previous else None,
-        by="select_champion",
-        run_id=champion.tags.get("selection_run_id", ""),
-        why=champion.tags.get("decision", ""),
-    )
-
-
-def put_back(model_name: str, version: str, instead_of: str) -> None:
+def put_back(model_name: str, version: str, instead_of: str, run_id: str) -> None:
     """Make an earlier `version` the champion; the present one becomes `previous`."""
     client = mlflow.MlflowClient()
-    client.set_registered_model_alias(model_name, CHAMPION, version)
-    client.set_registered_model_alias(model_name, PREVIOUS, instead_of)
-    _set_stage(model_name, version)
+    reason = f"rolled back from version {instead_of}"
+    change = Change.of_this_process(ROLLBACK, run_id, instead_of, reason)
+    for name, value in change.as_tag.items():
+        client.set_model_version_tag(model_name, version, name, value)
+    try:
+        client.set_registered_model_alias(model_name, CHAMPION, version)
+    finally:
+        _finish(model_name, version, change)
 
 
 def register(
@@ -229,8 +283,8 @@ def register(
 ) -> str:
     """Register a version and make it the champion; the incumbent becomes `previous`.
 
-    The alias `champion` moves last but for the stage: until then all see the old champion. If
-    anything fails before that, the version is deleted again.
+    The alias `champion` moves when the version is complete: until then all see the old champion.
+    If anything fails before that, the version is deleted again.
 
     Args:
         model_uri: the logged model.
@@ -246,8 +300,15 @@ def register(
         RegistryError: the champion is no longer the one that was compared with.
     """
     client = mlflow.MlflowClient()
-    tags = tags | {UNFINISHED: platform.node()}
-    version = str(mlflow.register_model(model_uri, model_name, tags=tags).version)
+    change = Change.of_this_process(
+        SELECTION, tags["selection_run_id"], incumbent or "", tags["decision"]
+    )
+    try:
+        registered = mlflow.register_model(model_uri, model_name, tags=tags | change.as_tag)
+    except (MlflowException, OSError):
+        _remove_if_empty(model_name)
+        raise
+    version = str(registered.version)
     try:
         client.update_model_version(model_name, version, description)
         present = find_champion(model_name)
@@ -256,11 +317,9 @@ def register(
                 f"the champion of {model_name} changed during this selection, from another "
                 "machine: run it again"
             )
-        if incumbent is not None:
-            client.set_registered_model_alias(model_name, PREVIOUS, incumbent)
         client.set_registered_model_alias(model_name, CHAMPION, version)
     finally:
-        _finish_or_delete(model_name, version)
+        _finish(model_name, version, change)
     return version
 
 
