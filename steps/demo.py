@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -46,6 +47,8 @@ TARGET, TIME = "Class", "Time"
 # What the folder holds, so that cleaning never removes anything else.
 MARK = "made-by-ml-pipes-demo"
 BATCH = 50
+# While the loop trains again, some rows come at a time, as many as last for five minutes.
+FEW, PAUSE = 5, 0.5
 # Shares of the rows, in time order: training, traffic as it was, traffic that has changed; what
 # is left comes in while the loop trains again, and after that.
 TRAINING, AS_IT_WAS, CHANGED = 0.5, 0.6, 0.8
@@ -79,13 +82,13 @@ def demo(folder: str, clean: bool) -> None:
         traffic.send(changed)
         traffic.tell_outcomes(changed)
         log.info("4. monitor looks again, and may train; traffic goes on meanwhile")
-        during, after = later.iloc[: len(later) // 2], later.iloc[len(later) // 2 :]
-        with traffic.going_on(during):
+        with traffic.going_on(later):
             noticed = look(uri, len(changed), retrain="auto")
-            traffic.wait_for_version("2")
+            traffic.wait_for(new_champion(noticed))
         log.info("5. The new champion answers; the outcomes follow")
+        after = later.iloc[traffic.place :]
         traffic.send(after)
-        traffic.tell_outcomes(pd.concat([during, after]))
+        traffic.tell_outcomes(later)
         recovered = look(uri, len(after), retrain="never")
     report([before, noticed, recovered], traffic, uri)
 
@@ -121,6 +124,23 @@ def look(uri: str, last: int, retrain: str) -> dict[str, Any]:
     run_id = run_step("monitor", parameters, reuse=False)
     found = mlflow.get_run(mlflow.get_run(run_id).data.tags["monitoring_run_id"])
     return found.data.metrics | found.data.tags | {"run_id": found.info.run_id}
+
+
+def new_champion(noticed: dict[str, Any]) -> str:
+    """Return the version that a look led to.
+
+    Raises:
+        EngineError: it led to none.
+    """
+    champion = find_champion(MODEL)
+    assert champion is not None, "the demo has trained one"
+    if str(champion.version) == noticed["model_version"]:
+        why = noticed.get("retraining_decision") or noticed.get("retrained", "nothing was found")
+        raise EngineError(
+            f"version {champion.version} of {MODEL} is still champion: {why}; look at the run "
+            f"{noticed['run_id']} in mlflow ui"
+        )
+    return str(champion.version)
 
 
 @contextmanager
@@ -161,41 +181,61 @@ class Traffic:
 
     Attributes:
         url: of the service.
+        sent: how many rows.
         answered: the prediction ids of all answers.
-        refused: how many requests got none.
-        version: that of the last answer.
+        refused: how many of the rows got none.
+        versions: those that answered, in the order of their first answers.
+        place: at which row the traffic in the background ended.
     """
 
     url: str
+    sent: int = 0
     answered: list[str] = field(default_factory=list)
     refused: int = 0
-    version: str = ""
+    versions: list[str] = field(default_factory=list)
+    place: int = 0
 
-    def send(self, rows: pd.DataFrame, pause: float = 0.0) -> None:
+    def send(self, rows: pd.DataFrame) -> None:
         """Ask for predictions in the order of the rows, some at a time."""
-        features = [name for name in rows.columns if name not in (TARGET, TIME)]
         with requests.Session() as session:
             for start in range(0, len(rows), BATCH):
-                batch = rows.iloc[start : start + BATCH]
-                body: dict[str, Any] = {name: batch[name].tolist() for name in features}
-                body["id"] = _ids(batch)
-                answer = session.post(f"{self.url}/predict", json=body, timeout=60)
-                if answer.ok:
-                    content = answer.json()
-                    self.answered += [one["prediction_id"] for one in content["predictions"]]
-                    self.version = content["model"]["version"]
-                else:
-                    self.refused += 1
-                time.sleep(pause)
+                self._ask(session, rows.iloc[start : start + BATCH])
 
     @contextmanager
     def going_on(self, rows: pd.DataFrame) -> Iterator[None]:
-        """Send `rows` in the background, slowly, at most until all are sent."""
-        pause = 60 / max(len(rows) // BATCH, 1)
-        sender = threading.Thread(target=self.send, args=(rows, pause), daemon=True)
-        sender.start()
-        yield
-        sender.join()
+        """Send `rows` slowly in the background until the context ends; note how far it came."""
+        enough = threading.Event()
+
+        def send_slowly() -> None:
+            with requests.Session() as session:
+                while self.place < len(rows) and not enough.wait(PAUSE):
+                    self._ask(session, rows.iloc[self.place : self.place + FEW])
+                    self.place += FEW
+
+        with ThreadPoolExecutor(1) as background:
+            sender = background.submit(send_slowly)
+            try:
+                yield
+            finally:
+                enough.set()
+            sender.result()
+
+    def _ask(self, session: requests.Session, rows: pd.DataFrame) -> None:
+        features = [name for name in rows.columns if name not in (TARGET, TIME)]
+        body: dict[str, Any] = {name: rows[name].tolist() for name in features}
+        body["id"] = _ids(rows)
+        self.sent += len(rows)
+        try:
+            answer = session.post(f"{self.url}/predict", json=body, timeout=60)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            log.warning("a request got no answer: %s", error)
+            self.refused += len(rows)
+            return
+        content = answer.json()
+        self.answered += [one["prediction_id"] for one in content["predictions"]]
+        if (version := content["model"]["version"]) not in self.versions:
+            self.versions.append(version)
 
     def tell_outcomes(self, rows: pd.DataFrame) -> None:
         """Report what turned out to be true of `rows`, in one call."""
@@ -206,13 +246,14 @@ class Traffic:
         answer = requests.post(f"{self.url}/feedback", json={"labels": labels}, timeout=60)
         answer.raise_for_status()
 
-    def wait_for_version(self, version: str) -> None:
-        """Wait until the service has taken over `version`, if that is the champion."""
-        champion = find_champion(MODEL)
-        if champion is None or str(champion.version) != version:
-            return
+    def wait_for(self, version: str) -> None:
+        """Wait until the service answers with `version`.
+
+        Raises:
+            EngineError: it does not.
+        """
         deadline = time.monotonic() + START_SECONDS
-        while requests.get(f"{self.url}/model", timeout=5).json()["version"] != version:
+        while version not in self.versions:
             if time.monotonic() > deadline:
                 raise EngineError(f"the service did not take over version {version}")
             time.sleep(0.2)
@@ -241,16 +282,21 @@ def report(found: list[dict[str, Any]], traffic: Traffic, uri: str) -> None:
         ]
         _copy_picture(look_["run_id"], title)
     text = "\n".join(lines)
-    counts = {"answered": len(traffic.answered), "refused": traffic.refused, "lost": lost}
+    answered = len(traffic.answered)
+    counts = {"sent": traffic.sent, "answered": answered, "refused": traffic.refused, "lost": lost}
     mlflow.log_metrics({name: float(count) for name, count in counts.items()})
+    mlflow.set_tag("versions", ", then ".join(traffic.versions))
     mlflow.log_text(text, "what_happened.txt")
     log.info(
-        "\n%s\n%s answers, %s refused, %s lost\nNext: mlflow ui (experiment '%s monitoring'), "
-        "then make demo ARGS=\"-P clean=true\"",
-        text, f"{len(traffic.answered):,}", traffic.refused, lost, MODEL,
+        "\n%s\n%s rows sent, %s answered, %s refused, %s answers lost\n"
+        "Next: mlflow ui (experiment '%s monitoring'), then make demo ARGS=\"-P clean=true\"",
+        text, f"{traffic.sent:,}", f"{answered:,}", traffic.refused, lost, MODEL,
     )  # fmt: skip
-    if lost or traffic.refused:
-        raise EngineError(f"{traffic.refused} requests were refused and {lost} answers lost")
+    if lost or traffic.refused or traffic.sent != answered:
+        raise EngineError(
+            f"of {traffic.sent} rows {answered} were answered and {traffic.refused} refused; "
+            f"{lost} answers were lost"
+        )
 
 
 def _copy_picture(run_id: str, title: str) -> None:
