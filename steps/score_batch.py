@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.batch import ROWS_AT_ONCE, PartScorer, part_file
 from serving.errors import LogUnavailableError
 from serving.prediction import ModelIdentity, Prediction, feature_rows
+from serving.prediction_log import features_are_logged
 from serving.registry import SCORER_IN_MODEL
 from serving.schema import connect, one_line, upgrade
 from serving.schema import log_uri as place_of_log
@@ -196,7 +197,7 @@ def write_to_log(folder: Path, uri: str, champion: ChampionScorer) -> None:
         LogUnavailableError: the log is away.
     """
     engine = connect(uri)
-    store = Store(engine)
+    store = Store(engine, features_are_logged())
     written, moment = 0, datetime.now(UTC)
     try:
         upgrade(engine)

@@ -18,7 +18,14 @@ from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
 from steps.pipeline.errors import DataError
 from steps.pipeline.spark import spark_session
-from steps.score_batch import SETTINGS, ChampionScorer, Job, champion_scorer, score
+from steps.score_batch import (
+    SETTINGS,
+    ChampionScorer,
+    Job,
+    champion_scorer,
+    score,
+    write_to_log,
+)
 from tests.conftest import PROJECT, logged, named, tracked, wait_for
 
 CLUSTER = "local-cluster[2,1,1024]"
@@ -135,6 +142,17 @@ def test_parquet_gives_the_same(spark, table, champion, tmp_path):
     assert (rows, positives) == (len(table), scored["label"].sum())
     pd.testing.assert_frame_equal(scored[table.columns], table)  # in order, types as they were
     np.testing.assert_array_equal(scored["score"], champion.scorer.score(table))
+
+
+def test_features_stay_out_of_the_log_where_the_service_leaves_them_out(
+    spark, champion, table, tmp_path, monkeypatch
+):
+    source, output = tmp_path / "in.parquet", tmp_path / "out"
+    table.head(100).to_parquet(source)
+    score_here(spark, champion, source, output)
+    monkeypatch.setenv("MLPIPES_LOG_FEATURES", "off")
+    write_to_log(output, f"sqlite:///{tmp_path}/log.db", champion)
+    assert [row["features"] for row in logged(tmp_path / "log.db")] == [None] * 100
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
