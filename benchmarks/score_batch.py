@@ -24,9 +24,10 @@ import pyarrow.parquet
 
 from serving.batch import ROWS_AT_ONCE
 from steps.pipeline.batch_input import read_input
+from steps.pipeline.batch_job import Job
 from steps.pipeline.sources import read_source
 from steps.pipeline.spark import spark_session
-from steps.score_batch import SETTINGS, ChampionScorer, Job, champion_scorer, score
+from steps.score_batch import SETTINGS, ChampionScorer, champion_scorer, score
 
 REPEATS = (1, 10, 40)
 
@@ -78,7 +79,7 @@ def on_spark(champion: ChampionScorer, source: Path, threads: int) -> float:
             output = Path(folder, str(number))
             output.mkdir()
             start = time.perf_counter()
-            score(table, Job.of(table, champion), champion, output)
+            score(table, Job.of(table, champion.identity), champion, output)
         return time.perf_counter() - start
 
 

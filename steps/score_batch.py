@@ -9,15 +9,13 @@ score, label, model_name and model_version. It gets its name when it is complete
 called OUTPUT.unfinished, and the same command goes on with what is missing there.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,7 +34,8 @@ from serving.schema import log_uri as place_of_log
 from serving.scorer import PortableScorer
 from serving.store import Request, Store
 from steps.pipeline.batch_input import BatchInput, read_input
-from steps.pipeline.errors import DataError, EngineError, ParameterError
+from steps.pipeline.batch_job import NOTE, Job
+from steps.pipeline.errors import DataError, EngineError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.progress import progress
 from steps.pipeline.registry import downloaded, the_champion
@@ -46,7 +45,6 @@ from steps.pipeline.step import step
 log = logging.getLogger("ml-pipes")
 
 SOURCE = "score_batch"
-JOB = "job.json"
 ROWS_A_TRANSACTION = 10_000
 SETTINGS = {
     # 32 MB hold some 130,000 rows of 30 numbers.
@@ -70,7 +68,7 @@ def score_batch(
     started = time.monotonic()
     with champion_scorer(model_name) as champion, spark_session(spark_master, SETTINGS) as spark:
         source = read_input(spark, input, champion.scorer.names)
-        job = Job.of(source, champion)
+        job = Job.of(source, champion.identity)
         unfinished = output.with_name(f"{output.name}.unfinished")
         job.resume_in(unfinished)
         with progress(f"Spark scores {input} with {champion}", "scoring"):
@@ -81,7 +79,7 @@ def score_batch(
                 raise
     if log_predictions:
         write_to_log(unfinished, place_of_log(log_uri), champion)
-    for left in (unfinished / JOB, *unfinished.glob(".*")):  # of workers that were killed, too
+    for left in (unfinished / NOTE, *unfinished.glob(".*")):  # of workers that were killed, too
         left.unlink()
     unfinished.rename(output)
     seconds = time.monotonic() - started
@@ -114,55 +112,6 @@ def champion_scorer(model_name: str) -> Iterator[ChampionScorer]:
     with downloaded(model_name, str(version.version)) as model:
         folder = model / SCORER_IN_MODEL
         yield ChampionScorer(identity, folder, PortableScorer.load(folder))
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is scored, by what: all that must be the same to go on with unfinished work.
-
-    Attributes:
-        files: of the input, with their sizes and times of change.
-        columns: of the input.
-        parts: into how many parts it is divided.
-        model: name and version of the champion.
-    """
-
-    files: list[str]
-    columns: list[str]
-    parts: int
-    model: str
-
-    @classmethod
-    def of(cls, source: BatchInput, champion: ChampionScorer) -> "Job":
-        """Describe the scoring of `source`."""
-        return cls(source.files, source.table.columns, source.parts, str(champion))
-
-    @property
-    def key(self) -> str:
-        """A digest of it."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
-
-    def resume_in(self, folder: Path) -> None:
-        """Make the folder for unfinished work, or take what an interrupted run left there.
-
-        Raises:
-            ParameterError: it holds the work of another job, or cannot be made.
-        """
-        note = folder / JOB
-        try:
-            if not folder.exists():
-                folder.mkdir()
-                note.write_text(json.dumps(asdict(self), indent=1))
-            found = json.loads(note.read_text())
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"output: {folder} cannot be used: {error}") from error
-        if found != asdict(self):
-            raise ParameterError(
-                f"output: {folder} holds unfinished work on another input or with another "
-                "champion: remove it, or take another name"
-            )
-        if done := len(list(folder.glob("part-*.parquet"))):
-            log.info("%s: %s of %s parts are there already", folder, done, self.parts)
 
 
 def score(source: BatchInput, job: Job, champion: ChampionScorer, folder: Path) -> tuple[int, int]:

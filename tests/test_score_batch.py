@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,15 @@ from pyspark.sql import SparkSession
 
 from serving import batch
 from serving.batch import batch_prediction_ids
+from serving.prediction import ModelIdentity
 from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
-from steps.pipeline.errors import DataError
+from steps.pipeline.batch_job import Job
+from steps.pipeline.errors import DataError, ParameterError
 from steps.pipeline.spark import spark_session
 from steps.score_batch import (
     SETTINGS,
     ChampionScorer,
-    Job,
     champion_scorer,
     score,
     write_to_log,
@@ -54,6 +56,34 @@ def test_parts_hold_each_row_of_a_file_once_and_in_order(tmp_path, monkeypatch, 
     assert min(part.rows for part in ranges[:-1]) >= min(row_group, 40)
     found = [row for part in ranges for rows in part.read() for row in rows["row"].to_pylist()]
     assert found == list(range(1_000))
+
+
+def job(size: int = 10, version: str = "1", run_id: str = "one") -> Job:
+    table = SimpleNamespace(columns=["V1"])
+    source = SimpleNamespace(files=[f"file:/in.parquet {size} 0"], table=table, parts=2)
+    return Job.of(source, ModelIdentity("fraud", version, run_id))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(job(size=11), id="another input"),
+        pytest.param(job(version="2", run_id="two"), id="another champion"),
+        pytest.param(job(run_id="two"), id="deleted, trained again, version 1 again"),
+    ],
+)
+def test_unfinished_work_of_another_job_is_refused(tmp_path, other):
+    unfinished = tmp_path / "out.unfinished"
+    job().resume_in(unfinished)
+    with pytest.raises(ParameterError) as refused:
+        other.resume_in(unfinished)
+    assert str(refused.value) == (
+        f"output: {unfinished} holds unfinished work on another input or with another champion: "
+        "remove it, or take another name"
+    )
+    assert other.key != job().key, "the log keeps the rows of both"
+    job().resume_in(unfinished)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +159,7 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
 def score_here(spark, champion, source: Path, output: Path) -> tuple[int, int]:
     output.mkdir()
     read = read_input(spark, str(source), champion.scorer.names)
-    return score(read, Job.of(read, champion), champion, output)
+    return score(read, Job.of(read, champion.identity), champion, output)
 
 
 def test_parquet_gives_the_same(spark, table, champion, tmp_path):
