@@ -21,7 +21,7 @@ import pyarrow.parquet
 from pyspark import SparkFiles, TaskContext
 
 from serving.errors import ServingError
-from serving.prediction import uuid_8
+from serving.prediction import entity_id, uuid_8
 from serving.scorer import Floats, PortableScorer
 
 # What is added to the columns of the input.
@@ -89,6 +89,7 @@ class PartScorer:
         scorer: the name under which Spark ships the scorer.
         model_name: the champion's.
         model_version: its version.
+        check_ids: whether the caller's ids must be such as the prediction log takes.
     """
 
     folder: str
@@ -96,6 +97,7 @@ class PartScorer:
     scorer: str
     model_name: str
     model_version: str
+    check_ids: bool
 
     def of_partition(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score a partition of a Spark data frame; yield what came of it (`OUTCOME`)."""
@@ -116,15 +118,13 @@ class PartScorer:
     def _outcome(self, batches: Iterable[pa.RecordBatch], origin: str, first: int = 0) -> Outcome:
         part = _this_part()
         file = part_file(Path(self.folder), part)
-        if file.exists():
-            done = pa.parquet.read_table(file, columns=["label"])["label"].to_numpy()
-            return Outcome(part, len(done), int(done.sum()), "")
         partial = file.with_name(f".{file.name}.{uuid.uuid4()}")
+        found = self._kept(file) if file.exists() else self._written(batches, part, partial)
         rows = positives = 0
         try:
-            for labels in self._written(batches, part, partial):
+            for labels in found:
                 rows, positives = rows + len(labels), positives + int(labels.sum())
-            if rows:
+            if partial.exists():
                 partial.rename(file)
         except ServingError as error:
             problem = f"{error} (counted from row {first + rows} of {origin})"
@@ -134,13 +134,25 @@ class PartScorer:
             _forget_zip_files()
         return Outcome(part, rows, positives, "")
 
+    def _kept(self, file: Path) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the labels of a part that is there already, batch by batch.
+
+        Raises:
+            ServingError: the log, which the run that wrote it perhaps did not want, takes not
+                all of its ids.
+        """
+        with pa.parquet.ParquetFile(file) as part:
+            for batch in part.iter_batches(ROWS_AT_ONCE, columns=["label", "id"]):
+                self._check_ids(batch)
+                yield batch["label"].to_numpy()
+
     def _written(
         self, batches: Iterable[pa.RecordBatch], part: int, file: Path
     ) -> Iterator[npt.NDArray[np.int32]]:
         """Write the scored rows to `file`; yield the labels of each batch.
 
         Raises:
-            ServingError: a row cannot be scored.
+            ServingError: a row cannot be scored, or have its id in the log.
         """
         scorer = _load(SparkFiles.get(self.scorer))
         threshold = scorer.manifest.threshold
@@ -149,6 +161,7 @@ class PartScorer:
         writer: pa.parquet.ParquetWriter | None = None
         try:
             for batch in batches:
+                self._check_ids(batch)
                 scores = scorer.score_matrix(scorer.checked(_matrix(batch, scorer.names)))
                 labels = (scores >= threshold).astype(np.int32)
                 held.append(self._scored(batch, scores, labels, f"{self.job}\0{part}", rows))
@@ -164,6 +177,11 @@ class PartScorer:
         finally:
             if writer is not None:
                 writer.close()
+
+    def _check_ids(self, batch: pa.RecordBatch) -> None:
+        if self.check_ids and "id" in batch.schema.names:
+            for row, key in enumerate(batch["id"].to_pylist()):
+                entity_id(key, row)
 
     def _scored(
         self,

@@ -18,10 +18,8 @@ from serving.errors import (
     RequestConflictError,
     ServingError,
 )
-from serving.prediction import ModelIdentity, Prediction, check_key, predict_rows
+from serving.prediction import ModelIdentity, Prediction, check_key, entity_id, predict_rows
 from serving.scorer import PortableScorer
-
-LARGEST_EXACT = 2**53
 
 Record = Callable[[list[Prediction], str | None], list[Prediction]]
 
@@ -64,22 +62,6 @@ def invoke(
     return pd.DataFrame(
         {name: [getattr(row, name) for row in rows] for name in columns}, index=frame.index
     )
-
-
-def entity_id(key: Any, row: int) -> str | None:
-    """Return the caller's key of a row as text; a column of integers with a gap comes as floats.
-
-    Raises:
-        InputError: it is too long, or a number that a float no longer holds exactly.
-    """
-    if pd.isna(key):
-        return None
-    if isinstance(key, float) and key.is_integer():
-        if abs(key) >= LARGEST_EXACT:
-            raise InputError(f"column id, row {row}: too large for a number, send it as a string")
-        key = int(key)
-    check_key(f"column id, row {row}", str(key))
-    return str(key)
 
 
 def _code(error: ServingError) -> int:

@@ -6,14 +6,18 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from serving.errors import InputError
 from serving.scorer import PortableScorer
 
 LONGEST_KEY = 255
+# From here on a float does not hold every integer.
+LARGEST_EXACT = 2**53
 
 
 @dataclass(slots=True)
@@ -52,6 +56,22 @@ def check_key(field: str, key: str) -> None:
         raise InputError(f"{field}: must have at most {LONGEST_KEY} characters")
     if "\0" in key or not _is_unicode(key):
         raise InputError(f"{field}: must be plain text")
+
+
+def entity_id(key: Any, row: int) -> str | None:
+    """Return the caller's key of a row as text; a column of integers with a gap comes as floats.
+
+    Raises:
+        InputError: it is too long, or a number that a float no longer holds exactly.
+    """
+    if pd.isna(key):
+        return None
+    if isinstance(key, float) and key.is_integer():
+        if abs(key) >= LARGEST_EXACT:
+            raise InputError(f"column id, row {row}: too large for a number, send it as a string")
+        key = int(key)
+    check_key(f"column id, row {row}", str(key))
+    return str(key)
 
 
 def _is_unicode(text: str) -> bool:

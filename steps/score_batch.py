@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.batch import ROWS_AT_ONCE, PartScorer, part_file
 from serving.errors import LogUnavailableError
-from serving.prediction import ModelIdentity, Prediction, feature_rows
+from serving.prediction import ModelIdentity, Prediction, entity_id, feature_rows
 from serving.prediction_log import features_are_logged
 from serving.registry import SCORER_IN_MODEL
 from serving.schema import connect, one_line, upgrade
@@ -68,12 +68,14 @@ def score_batch(
     started = time.monotonic()
     with champion_scorer(model_name) as champion, spark_session(spark_master, SETTINGS) as spark:
         source = read_input(spark, input, champion.scorer.names)
+        if log_predictions:
+            source.check_ids()
         job = Job.of(source, champion.identity)
         unfinished = output.with_name(f"{output.name}.unfinished")
         job.resume_in(unfinished)
         with progress(f"Spark scores {input} with {champion}", "scoring"):
             try:
-                rows, positives = score(source, job, champion, unfinished)
+                rows, positives = score(source, job, champion, unfinished, log_predictions)
             except DataError:  # with another input it is another job
                 shutil.rmtree(unfinished)
                 raise
@@ -114,11 +116,13 @@ def champion_scorer(model_name: str) -> Iterator[ChampionScorer]:
         yield ChampionScorer(identity, folder, PortableScorer.load(folder))
 
 
-def score(source: BatchInput, job: Job, champion: ChampionScorer, folder: Path) -> tuple[int, int]:
+def score(
+    source: BatchInput, job: Job, champion: ChampionScorer, folder: Path, check_ids: bool
+) -> tuple[int, int]:
     """Score the parts that are not in `folder` yet; return all rows and those labelled 1.
 
     Raises:
-        DataError: a row cannot be scored, or there is none.
+        DataError: a row cannot be scored, or there is none, or the log would not take an id.
         EngineError: the workers do not see the folder.
     """
     sc = source.table.sparkSession.sparkContext
@@ -127,8 +131,8 @@ def score(source: BatchInput, job: Job, champion: ChampionScorer, folder: Path) 
         shipped = f"scorer-{job.key[:16]}"
         archive = shutil.make_archive(f"{temporary}/{shipped}", "zip", champion.folder)
         sc.addArchive(f"{archive}#{shipped}")
-        name, version = champion.identity.name, champion.identity.version
-        outcomes = source.score(PartScorer(str(folder), job.key, shipped, str(name), str(version)))
+        name, version = str(champion.identity.name), str(champion.identity.version)
+        outcomes = source.score(PartScorer(str(folder), job.key, shipped, name, version, check_ids))
     if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
         raise DataError(f"{source.uri}: {problems[0]}")
     if any(one.rows and not part_file(folder, one.part).exists() for one in outcomes):
@@ -168,20 +172,22 @@ def write_to_log(folder: Path, uri: str, champion: ChampionScorer) -> None:
 def _predictions(batch: pa.RecordBatch, champion: ChampionScorer) -> list[Prediction]:
     scorer = champion.scorer
     features = feature_rows(scorer.names, scorer.matrix(batch.select(scorer.names).to_pandas()))
-    ids = batch["id"].to_pylist() if "id" in batch.schema.names else [None] * batch.num_rows
+    keys = batch["id"].to_pylist() if "id" in batch.schema.names else [None] * batch.num_rows
     columns = (batch[name].to_pylist() for name in ("prediction_id", "score", "label"))
     return [
         Prediction(
             prediction_id=prediction_id,
             row_index=int(prediction_id[24:], 16),
-            entity_id=None if id_ is None else str(id_),
+            entity_id=entity_id(key, row),
             score=score,
             label=label,
             threshold=scorer.manifest.threshold,
             features=values,
             model_version=champion.identity.version,
         )
-        for prediction_id, score, label, id_, values in zip(*columns, ids, features, strict=True)
+        for row, (prediction_id, score, label, key, values) in enumerate(
+            zip(*columns, keys, features, strict=True)
+        )
     ]
 
 

@@ -2,10 +2,12 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,9 +15,11 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import SparkSession
 
+import steps.score_batch
 from serving import batch
 from serving.batch import batch_prediction_ids
-from serving.prediction import ModelIdentity
+from serving.invocation import invoke
+from serving.prediction import ModelIdentity, Prediction
 from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
 from steps.pipeline.batch_job import Job
@@ -26,6 +30,7 @@ from steps.score_batch import (
     ChampionScorer,
     champion_scorer,
     score,
+    score_batch,
     write_to_log,
 )
 from tests.conftest import PROJECT, logged, named, tracked, wait_for
@@ -159,7 +164,22 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
 def score_here(spark, champion, source: Path, output: Path) -> tuple[int, int]:
     output.mkdir()
     read = read_input(spark, str(source), champion.scorer.names)
-    return score(read, Job.of(read, champion.identity), champion, output)
+    return score(read, Job.of(read, champion.identity), champion, output, check_ids=False)
+
+
+@pytest.fixture
+def run_here(spark, champion, monkeypatch, tmp_path) -> Callable[..., None]:
+    """The step in this process and on the session that is there."""
+    monkeypatch.setattr(steps.score_batch, "spark_session", lambda *_: nullcontext(spark))
+
+    def run(source: Path, output: Path, log_predictions: bool = False) -> None:
+        log_uri = f"sqlite:///{tmp_path}/log.db"
+        with mlflow.start_run():
+            score_batch.__wrapped__(
+                str(source), output, "credit-card-fraud", log_predictions, log_uri, "local[2]"
+            )
+
+    return run
 
 
 def test_parquet_gives_the_same(spark, table, champion, tmp_path):
@@ -183,6 +203,53 @@ def test_features_stay_out_of_the_log_where_the_service_leaves_them_out(
     monkeypatch.setenv("MLPIPES_LOG_FEATURES", "off")
     write_to_log(output, f"sqlite:///{tmp_path}/log.db", champion)
     assert [row["features"] for row in logged(tmp_path / "log.db")] == [None] * 100
+
+
+def test_ids_are_logged_as_the_service_logs_them(run_here, champion, table, tmp_path):
+    source = tmp_path / "in.parquet"
+    rows = table.head(3).assign(id=[116139.0, np.nan, 7.0])  # whole numbers with a gap
+    rows.to_parquet(source)
+    run_here(source, tmp_path / "out", log_predictions=True)
+    answered = []
+
+    def record(rows: list[Prediction], _) -> list[Prediction]:
+        answered.extend(rows)
+        return rows
+
+    invoke(champion.scorer, champion.identity, rows, None, record)
+    stored = [row["entity_id"] for row in logged(tmp_path / "log.db")]
+    assert stored == [row.entity_id for row in answered] == ["116139", None, "7"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["1", "x" * 256], "column id, row 1: must have at most 255 characters (counted from row"),
+        ([2.0**53, np.nan], "column id, row 0: too large for a number, send it as a string"),
+        ([True, False], "column id: must be text or whole numbers to be logged, it is boolean"),
+    ],
+)
+def test_ids_that_the_log_would_not_take_are_refused_before_it_has_a_row(
+    run_here, table, tmp_path, ids, message
+):
+    source, output = tmp_path / "in.parquet", tmp_path / "out"
+    table.head(2).assign(id=ids).to_parquet(source)
+    with pytest.raises(DataError, match=re.escape(f"{source}: {message}")):
+        run_here(source, output, log_predictions=True)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_ids_of_parts_that_are_there_already_are_looked_at_too(
+    run_here, spark, champion, table, tmp_path
+):
+    source, output = tmp_path / "in.parquet", tmp_path / "out"
+    table.head(2).assign(id=["1", "x" * 256]).to_parquet(source)
+    read = read_input(spark, str(source), champion.scorer.names)
+    job = Job.of(read, champion.identity)
+    job.resume_in(unfinished := tmp_path / "out.unfinished")
+    score(read, job, champion, unfinished, check_ids=False)  # it may be anything
+    with pytest.raises(DataError, match="column id, row 1: must have at most 255 characters"):
+        run_here(source, output, log_predictions=True)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -1,5 +1,6 @@
 """A table of any size to be scored: what it holds, and in which parts workers read it."""
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,8 @@ from steps.pipeline.errors import DataError
 # less than that many rows. More would cost: what lies before a part in its row group is read twice.
 FEWEST_PARTS, FEWEST_ROWS = 8, 65_536
 NUMBERS = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
+# As the service takes them; whole numbers with a gap between them are doubles in pandas' files.
+IDS = re.compile(r"string|bigint|int|smallint|tinyint|double|decimal\(\d+,0\)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,18 @@ class BatchInput:
         if self.ranges is not None:
             return len(self.ranges)
         return self.table.rdd.getNumPartitions()
+
+    def check_ids(self) -> None:
+        """Check that the prediction log can keep the column `id`, if there is one.
+
+        Raises:
+            DataError: it cannot.
+        """
+        kind = dict(self.table.dtypes).get("id", "string")
+        if not IDS.fullmatch(kind):
+            raise DataError(
+                f"{self.uri}: column id: must be text or whole numbers to be logged, it is {kind}"
+            )
 
     def score(self, scorer: PartScorer) -> list[Outcome]:
         """Score each part, and return what came of it."""
