@@ -1,5 +1,6 @@
 """The champion over whole tables, on a Spark of several processes."""
 
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -287,3 +288,14 @@ def test_a_table_that_does_not_fit_is_refused_before_any_work(spark, champion, t
         read_input(spark, str(tmp_path / "in.csv"), names)
     with pytest.raises(DataError, match="no such file"):
         read_input(spark, str(tmp_path / "none.csv"), names)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "z z%20.parquet"])
+def test_a_parquet_file_that_is_cut_short_is_named(spark, champion, table, tmp_path, name):
+    table.head(100).to_parquet(tmp_path / "whole.parquet")
+    short = tmp_path / name
+    table.to_parquet(short)
+    os.truncate(short, short.stat().st_size // 2)
+    message = rf"{re.escape(str(short))}: cannot be read: .* this is not a parquet file\.$"
+    with pytest.raises(DataError, match=message):
+        read_input(spark, str(tmp_path), champion.scorer.names)

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from steps.pipeline.errors import DataError
 # less than that many rows. More would cost: what lies before a part in its row group is read twice.
 FEWEST_PARTS, FEWEST_ROWS = 8, 65_536
 NUMBERS = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
+LOCAL = "file:"
 # As the service takes them; whole numbers with a gap between them are doubles in pandas' files.
 IDS = re.compile(r"string|bigint|int|smallint|tinyint|double|decimal\(\d+,0\)")
 
@@ -85,7 +85,9 @@ def read_input(spark: SparkSession, uri: str, features: list[str]) -> BatchInput
         DataError: it is not there, lacks a feature, or has a column of the result.
     """
     try:
-        is_parquet = _is_parquet(spark, uri)
+        files = _files(spark, uri)
+        is_parquet = _is_parquet(spark, files[0])
+        footers = _footers(files) if is_parquet else {}
         table = spark.read.parquet(uri) if is_parquet else _read_csv(spark, uri, features)
     except AnalysisException as error:
         reason = "no such file" if "PATH_NOT_FOUND" in str(error) else str(error).splitlines()[0]
@@ -100,16 +102,21 @@ def read_input(spark: SparkSession, uri: str, features: list[str]) -> BatchInput
             raise DataError(f"{uri}: column {name}: must be numeric, it is {kinds[name]}")
     if taken := [name for name in PREDICTION_COLUMNS if name in table.columns]:
         raise DataError(f"{uri}: column {taken[0]}: must be renamed, the result has such a column")
-    return BatchInput(uri, table, _ranges(table) if is_parquet else None)
+    return BatchInput(uri, table, _ranges(table, footers))
 
 
-def _is_parquet(spark: SparkSession, uri: str) -> bool:
-    """Tell whether the first file at `uri` begins as Parquet does."""
-    first = spark.read.format("binaryFile").load(uri).select("path").first()
-    if first is None:
+def _files(spark: SparkSession, uri: str) -> list[str]:
+    """Return the files at `uri`, a large one first."""
+    found = spark.read.format("binaryFile").load(uri).select("path").collect()
+    if not found:
         raise DataError(f"{uri}: must hold rows, it is empty")
+    return [row["path"] for row in found]
+
+
+def _is_parquet(spark: SparkSession, file: str) -> bool:
+    """Tell whether a file begins as Parquet does."""
     sc: Any = spark.sparkContext
-    path = sc._jvm.org.apache.hadoop.fs.Path(first["path"])
+    path = sc._jvm.org.apache.hadoop.fs.Path(file)
     stream = path.getFileSystem(sc._jsc.hadoopConfiguration()).open(path)
     try:
         return [stream.read() for _ in range(4)] == list(b"PAR1")
@@ -125,17 +132,32 @@ def _read_csv(spark: SparkSession, uri: str, features: list[str]) -> DataFrame:
     return reader.schema(", ".join(kinds)).csv(uri)
 
 
-def _ranges(table: DataFrame) -> list[RowRange] | None:
+def _footers(files: list[str]) -> dict[str, pa.parquet.FileMetaData]:
+    """Read the footers of Parquet files in folders; none if some are in object storage.
+
+    Raises:
+        DataError: a file is cut short, or no Parquet.
+    """
+    if not all(file.startswith(LOCAL) for file in files):
+        return {}
+    footers = {}
+    for file in sorted(file.removeprefix(LOCAL) for file in files):
+        try:
+            footers[file] = pa.parquet.read_metadata(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{file}: cannot be read: {error}") from error
+    return footers
+
+
+def _ranges(table: DataFrame, footers: dict[str, pa.parquet.FileMetaData]) -> list[RowRange] | None:
     """Divide Parquet files in folders into parts.
 
-    None where Spark alone knows how to read them: in object storage, or if their columns are not
-    all the same, or not those that Spark sees (it takes some from the names of folders).
+    None where Spark alone knows how to read the table: if it is CSV, or in object storage, or if
+    columns are not all the same, or not those that Spark sees (it takes some from the names of
+    folders).
     """
-    places = [urlsplit(uri) for uri in sorted(table.inputFiles())]
-    if any(place.scheme != "file" for place in places):
+    if not footers:
         return None
-    files = [unquote(place.path) for place in places]
-    footers = {file: pa.parquet.read_metadata(file) for file in files}
     first, *others = (
         footer.schema.to_arrow_schema().remove_metadata() for footer in footers.values()
     )
