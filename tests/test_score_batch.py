@@ -184,7 +184,7 @@ def run_here(spark, champion, monkeypatch, tmp_path) -> Callable[..., None]:
 
 
 def test_parquet_gives_the_same(spark, table, champion, tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
+    source, output = tmp_path / "100 % of it", tmp_path / "out"
     source.mkdir()
     for place, rows in enumerate(np.array_split(np.arange(len(table)), 3)):
         table.iloc[rows].to_parquet(source / f"{place}.parquet", row_group_size=1_000)

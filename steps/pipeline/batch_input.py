@@ -44,7 +44,7 @@ class BatchInput:
         sc: Any = self.table.sparkSession.sparkContext
         found = []
         for uri in sorted(self.table.inputFiles()):
-            path = sc._jvm.org.apache.hadoop.fs.Path(uri)
+            path = sc._jvm.org.apache.hadoop.fs.Path(sc._jvm.java.net.URI(uri))
             status = path.getFileSystem(sc._jsc.hadoopConfiguration()).getFileStatus(path)
             found.append(f"{uri} {status.getLen()} {status.getModificationTime()}")
         return found
