@@ -34,7 +34,7 @@ from serving.schema import log_uri as place_of_log
 from serving.scorer import PortableScorer
 from serving.store import Request, Store
 from steps.pipeline.batch_input import BatchInput, read_input
-from steps.pipeline.batch_job import NOTE, Job
+from steps.pipeline.batch_job import Job, discard, finish
 from steps.pipeline.errors import DataError, EngineError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.progress import progress
@@ -77,13 +77,11 @@ def score_batch(
             try:
                 rows, positives = score(source, job, champion, unfinished, log_predictions)
             except DataError:  # with another input it is another job
-                shutil.rmtree(unfinished)
+                discard(unfinished)
                 raise
     if log_predictions:
         write_to_log(unfinished, place_of_log(log_uri), champion)
-    for left in (unfinished / NOTE, *unfinished.glob(".*")):  # of workers that were killed, too
-        left.unlink()
-    unfinished.rename(output)
+    finish(unfinished, output)
     seconds = time.monotonic() - started
     mlflow.log_metrics({"rows": rows, "positives": positives, "seconds": seconds})
     mlflow.set_tags({"champion_version": champion.identity.version, "output": str(output)})

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import click
 import mlflow
 import numpy as np
 import pandas as pd
@@ -23,8 +27,9 @@ from serving.invocation import invoke
 from serving.prediction import ModelIdentity, Prediction
 from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
-from steps.pipeline.batch_job import Job
+from steps.pipeline.batch_job import NOTE, Job, discard, finish
 from steps.pipeline.errors import DataError, ParameterError
+from steps.pipeline.parameters import NewPath
 from steps.pipeline.spark import spark_session
 from steps.score_batch import (
     SETTINGS,
@@ -92,6 +97,100 @@ def test_unfinished_work_of_another_job_is_refused(tmp_path, other):
     job().resume_in(unfinished)
 
 
+class KilledError(BaseException):
+    pass
+
+
+def kill_before(monkeypatch, moment: int) -> None:
+    """End the process, as it were, before the `moment`-th change of a file or folder."""
+    changes = count()
+
+    def deadly(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(path: Path, *arguments: Any) -> Any:
+            if next(changes) == moment:
+                if change.__name__ == "write_text":
+                    path.touch()
+                raise KilledError
+            return change(path, *arguments)
+
+        return changed
+
+    for name in ("mkdir", "write_text", "rename", "unlink"):
+        monkeypatch.setattr(Path, name, deadly(getattr(Path, name)))
+
+
+def work(output: Path) -> bool:
+    """Do the job of two rows in one part; tell whether it had to be scored."""
+    unfinished = output.with_name("out.unfinished")
+    job().resume_in(unfinished)
+    part = unfinished / "part-00000.parquet"
+    (unfinished / f".{part.name}.of-a-worker-that-was-killed").touch()
+    if there := part.exists():
+        assert pd.read_parquet(part)["row"].tolist() == [0, 1]
+    else:
+        pd.DataFrame({"row": [0, 1]}).to_parquet(part)
+    finish(unfinished, output)
+    return not there
+
+
+def is_whole(output: Path) -> bool:
+    return pd.read_parquet(output)["row"].tolist() == [0, 1]
+
+
+@pytest.mark.quick
+def test_whenever_a_run_is_killed_the_same_command_ends_with_the_whole_output(
+    tmp_path, monkeypatch
+):
+    for moment in count():
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        output = folder / "out"
+        with monkeypatch.context() as patch:
+            kill_before(patch, moment)
+            try:
+                work(output)
+                break  # no change was left to be killed before
+            except KilledError:
+                scored = (folder / "out.unfinished" / "part-00000.parquet").exists()
+        if output.exists():
+            with pytest.raises(click.BadParameter, match="is there already"):
+                NewPath().convert(output, None, None)
+        else:
+            assert work(output) is not scored
+        assert is_whole(output)
+        assert list(folder.iterdir()) == [output]
+    assert moment == 6, "each change was tried"
+
+
+@pytest.mark.quick
+def test_what_is_left_of_discarded_work_is_in_nobodys_way(tmp_path, monkeypatch):
+    def killed(folder: Path) -> None:
+        (folder / NOTE).unlink()
+        raise KilledError
+
+    unfinished = tmp_path / "out.unfinished"
+    job(size=11).resume_in(unfinished)
+    (unfinished / "part-00001.parquet").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KilledError):
+            discard(unfinished)
+    assert work(tmp_path / "out")
+    assert is_whole(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.quick
+def test_a_name_that_was_taken_meanwhile_loses_no_work(tmp_path):
+    output, unfinished = tmp_path / "out", tmp_path / "out.unfinished"
+    output.write_text("of somebody else")
+    with pytest.raises(ParameterError, match=f"{unfinished} is complete, but cannot be renamed"):
+        work(output)
+    output.unlink()
+    assert not work(output)
+    assert is_whole(output)
+
+
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     """The real sample with the caller's ids; Class and Time are columns like any other."""
@@ -140,7 +239,6 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     for part, moment in written.items():
         assert (output / part.name).stat().st_mtime_ns == moment, "a finished part is kept"
     assert not list(output.glob(".*"))
-    assert not (output / "job.json").exists()
 
     scored = pd.read_parquet(output).set_index("id").loc[table["id"]]
     assert list(scored.columns[-5:]) == [

@@ -1,8 +1,14 @@
-"""A job of batch scoring: what is scored, by what, and the folder of its unfinished work."""
+"""A job of batch scoring: what is scored, by what, and the folder of its unfinished work.
+
+A run may be killed at any instant. What it leaves is then whole, or the same job can go on with it:
+a folder of unfinished work never stands without the note that says whose it is. It gets its name
+when the note is in it, and gives it up before the note goes.
+"""
 
 import hashlib
 import json
 import logging
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +18,8 @@ from steps.pipeline.errors import ParameterError
 
 log = logging.getLogger("ml-pipes")
 
-NOTE = "job.json"
+# What reads a folder of Parquet passes it over, since its name begins with a dot.
+NOTE = ".job.json"
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,13 @@ class Job:
         Raises:
             ParameterError: it holds the work of another job, or cannot be made.
         """
-        note = folder / NOTE
         try:
             if not folder.exists():
-                folder.mkdir()
-                note.write_text(json.dumps(asdict(self), indent=1))
-            found = json.loads(note.read_text())
+                aside = _emptied_aside(folder)
+                aside.mkdir()
+                (aside / NOTE).write_text(json.dumps(asdict(self), indent=1))
+                aside.rename(folder)
+            found = json.loads((folder / NOTE).read_text())
         except (OSError, ValueError) as error:
             raise ParameterError(f"output: {folder} cannot be used: {error}") from error
         if found != asdict(self):
@@ -63,3 +71,35 @@ class Job:
             )
         if done := len(list(folder.glob("part-*.parquet"))):
             log.info("%s: %s of %s parts are there already", folder, done, self.parts)
+
+
+def discard(folder: Path) -> None:
+    """Remove unfinished work."""
+    aside = _emptied_aside(folder)
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def finish(folder: Path, output: Path) -> None:
+    """Give finished work its final name.
+
+    Raises:
+        ParameterError: something else has taken that name meanwhile.
+    """
+    for part in folder.glob(".part-*"):  # of workers that were killed
+        part.unlink()
+    try:
+        folder.rename(output)
+    except OSError as error:
+        raise ParameterError(
+            f"output: {folder} is complete, but cannot be renamed to {output}: {error.strerror}"
+        ) from error
+    (output / NOTE).unlink()
+
+
+def _emptied_aside(folder: Path) -> Path:
+    """Return the hidden place where `folder` is made and removed; what a kill left there goes."""
+    aside = folder.with_name(f".{folder.name}")
+    if aside.exists():
+        shutil.rmtree(aside)
+    return aside
