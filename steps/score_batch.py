@@ -66,6 +66,7 @@ def score_batch(
 ) -> None:
     """Score every row of a table, and leave nothing that looks whole before it is."""
     started = time.monotonic()
+    output = output.absolute()  # the workers of a cluster have another working directory
     with champion_scorer(model_name) as champion, spark_session(spark_master, SETTINGS) as spark:
         source = read_input(spark, input, champion.scorer.names)
         if log_predictions:

@@ -106,12 +106,12 @@ def kill_before(monkeypatch, moment: int) -> None:
     changes = count()
 
     def deadly(change: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(path: Path, *arguments: Any) -> Any:
+        def changed(path: Path, *arguments: Any, **options: Any) -> Any:
             if next(changes) == moment:
                 if change.__name__ == "write_text":
                     path.touch()
                 raise KilledError
-            return change(path, *arguments)
+            return change(path, *arguments, **options)
 
         return changed
 
@@ -219,11 +219,15 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
 ):
     source, output, database = (tmp_path / name for name in ("in.csv", "out", "log.db"))
     table.to_csv(source, index=False)
-    options = {"log_predictions": "true", "log_uri": f"sqlite:///{database}"}
+    options = {
+        "input": str(source),
+        "output": os.path.relpath(output, PROJECT),  # the workers are somewhere else
+        "spark_master": CLUSTER,
+        "log_predictions": "true",
+        "log_uri": f"sqlite:///{database}",
+    }
     unfinished = tmp_path / "out.unfinished"
-    running = workspace.start(
-        "score_batch", input=str(source), output=str(output), spark_master=CLUSTER, **options
-    )
+    running = workspace.start("score_batch", **options)
     parts = wait_for(lambda: list(unfinished.glob("part-*.parquet")), 120)
     for process in named(running.outer, "-m steps.score_batch"):
         process.kill()
@@ -232,7 +236,7 @@ def test_it_scores_as_the_service_goes_on_after_a_kill_and_logs_each_row_once(
     (unfinished / ".part-00000.parquet.of-a-worker-that-was-killed").touch()
     written = {part: part.stat().st_mtime_ns for part in parts}
 
-    done = run_it(workspace, source, output, spark_master=CLUSTER, **options)
+    done = workspace.run("score_batch", **options)
     assert done.returncode == 0, done.stderr
     assert "parts are there already" in done.stderr
     assert not unfinished.exists()

@@ -87,7 +87,7 @@ def finish(folder: Path, output: Path) -> None:
         ParameterError: something else has taken that name meanwhile.
     """
     for part in folder.glob(".part-*"):  # of workers that were killed
-        part.unlink()
+        part.unlink(missing_ok=True)
     try:
         folder.rename(output)
     except OSError as error:
