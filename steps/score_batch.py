@@ -34,7 +34,7 @@ from serving.schema import log_uri as place_of_log
 from serving.scorer import PortableScorer
 from serving.store import Request, Store
 from steps.pipeline.batch_input import BatchInput, read_input
-from steps.pipeline.batch_job import Job, discard, finish
+from steps.pipeline.batch_job import Job, discard, finish, one_scoring
 from steps.pipeline.errors import DataError, EngineError
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.progress import progress
@@ -67,22 +67,23 @@ def score_batch(
     """Score every row of a table, and leave nothing that looks whole before it is."""
     started = time.monotonic()
     output = output.absolute()  # the workers of a cluster have another working directory
-    with champion_scorer(model_name) as champion, spark_session(spark_master, SETTINGS) as spark:
-        source = read_input(spark, input, champion.scorer.names)
+    unfinished = output.with_name(f"{output.name}.unfinished")
+    with one_scoring(output), champion_scorer(model_name) as champion:
+        with spark_session(spark_master, SETTINGS) as spark:
+            source = read_input(spark, input, champion.scorer.names)
+            if log_predictions:
+                source.check_ids()
+            job = Job.of(source, champion.identity)
+            job.resume_in(unfinished)
+            with progress(f"Spark scores {input} with {champion}", "scoring"):
+                try:
+                    rows, positives = score(source, job, champion, unfinished, log_predictions)
+                except DataError:  # with another input it is another job
+                    discard(unfinished)
+                    raise
         if log_predictions:
-            source.check_ids()
-        job = Job.of(source, champion.identity)
-        unfinished = output.with_name(f"{output.name}.unfinished")
-        job.resume_in(unfinished)
-        with progress(f"Spark scores {input} with {champion}", "scoring"):
-            try:
-                rows, positives = score(source, job, champion, unfinished, log_predictions)
-            except DataError:  # with another input it is another job
-                discard(unfinished)
-                raise
-    if log_predictions:
-        write_to_log(unfinished, place_of_log(log_uri), champion)
-    finish(unfinished, output)
+            write_to_log(unfinished, place_of_log(log_uri), champion)
+        finish(unfinished, output)
     seconds = time.monotonic() - started
     mlflow.log_metrics({"rows": rows, "positives": positives, "seconds": seconds})
     mlflow.set_tags({"champion_version": champion.identity.version, "output": str(output)})

@@ -27,8 +27,8 @@ from serving.invocation import invoke
 from serving.prediction import ModelIdentity, Prediction
 from steps.pipeline import batch_input
 from steps.pipeline.batch_input import read_input
-from steps.pipeline.batch_job import NOTE, Job, discard, finish
-from steps.pipeline.errors import DataError, ParameterError
+from steps.pipeline.batch_job import NOTE, Job, discard, finish, one_scoring
+from steps.pipeline.errors import BusyError, DataError, ParameterError
 from steps.pipeline.parameters import NewPath
 from steps.pipeline.spark import spark_session
 from steps.score_batch import (
@@ -178,6 +178,28 @@ def test_what_is_left_of_discarded_work_is_in_nobodys_way(tmp_path, monkeypatch)
     assert work(tmp_path / "out")
     assert is_whole(tmp_path / "out")
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.quick
+def test_two_never_make_the_same_output_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLPIPES_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    output = folder / "out"
+    with one_scoring(output):
+        with one_scoring(folder / "another"):
+            pass
+        for name in (output, folder / "." / ".." / "folder" / "out", tmp_path / "link" / "out"):
+            with pytest.raises(BusyError) as refused:
+                score_batch.__wrapped__("in.csv", name, "fraud", False, "", "local[2]")
+            assert str(refused.value) == (
+                f"output: {name} is being made by another process: wait, or take another name"
+            )
+        assert not list(folder.iterdir())
+        output.mkdir()
+    with pytest.raises(ParameterError, match="made by another process just now"):
+        score_batch.__wrapped__("in.csv", output, "fraud", False, "", "local[2]")
 
 
 @pytest.mark.quick

@@ -9,12 +9,17 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from serving.prediction import ModelIdentity
 from steps.pipeline.batch_input import BatchInput
-from steps.pipeline.errors import ParameterError
+from steps.pipeline.errors import BusyError, ParameterError
+from steps.pipeline.sources import cache_folder
 
 log = logging.getLogger("ml-pipes")
 
@@ -71,6 +76,31 @@ class Job:
             )
         if done := len(list(folder.glob("part-*.parquet"))):
             log.info("%s: %s of %s parts are there already", folder, done, self.parts)
+
+
+@contextmanager
+def one_scoring(output: Path) -> Iterator[None]:
+    """Let one process of this machine at a time make `output`.
+
+    Raises:
+        BusyError: another does.
+        ParameterError: another has made it since the parameters were read.
+    """
+    locks = cache_folder() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(f"output {output.resolve()}".encode()).hexdigest()[:16]
+    try:
+        held = FileLock(locks / f"{name}.lock").acquire(blocking=False)
+    except Timeout:
+        raise BusyError(
+            f"output: {output} is being made by another process: wait, or take another name"
+        ) from None
+    with held:
+        if output.exists():
+            raise ParameterError(
+                f"output: {output} was made by another process just now: take another name"
+            )
+        yield
 
 
 def discard(folder: Path) -> None:
