@@ -359,19 +359,27 @@ class PredictionLog:
 
 
 def logging_is_on() -> bool:
-    """Tell whether a server logs its predictions: it does unless PREDICTION_LOG is off."""
-    return os.environ.get("PREDICTION_LOG", "").lower() != "off"
+    """Tell whether a server logs its predictions: it does unless PREDICTION_LOG is off.
+
+    Raises:
+        LogUnavailableError: PREDICTION_LOG is neither on nor off.
+    """
+    return _is_on("PREDICTION_LOG")
 
 
 def features_are_logged() -> bool:
-    """Read MLPIPES_LOG_FEATURES.
+    """Tell whether features are logged: they are unless MLPIPES_LOG_FEATURES is off.
 
     Raises:
-        LogUnavailableError: it is neither on nor off.
+        LogUnavailableError: MLPIPES_LOG_FEATURES is neither on nor off.
     """
-    setting = os.environ.get("MLPIPES_LOG_FEATURES") or "on"
+    return _is_on("MLPIPES_LOG_FEATURES")
+
+
+def _is_on(variable: str) -> bool:
+    setting = os.environ.get(variable) or "on"
     if setting.lower() not in ("on", "off"):
-        raise LogUnavailableError(f"MLPIPES_LOG_FEATURES must be on or off, not {setting!r}")
+        raise LogUnavailableError(f"{variable} must be on or off, not {setting!r}")
     return setting.lower() == "on"
 
 

@@ -26,6 +26,9 @@ LOG_SETTINGS = {
     ),
     "MLPIPES_LOG_FEATURES": ("on", "`off` leaves the features out of the log"),
 }
+SERVICE_SETTINGS = {
+    f"{PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items()
+}
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -112,10 +115,10 @@ def settings() -> str:
         f"| `{name}` | `{default}` | {meaning} |"
         for name, (default, meaning) in LOG_SETTINGS.items()
     ]
-    for name, field in Settings.model_fields.items():
+    for name, field in SERVICE_SETTINGS.items():
         default = field.default
         shown = "empty" if isinstance(default, SecretStr) else f"`{default}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+        rows.append(f"| `{name}` | {shown} | {field.description} |")
     return "\n".join(["| environment variable | default | meaning |", "|---|---|---|", *rows, ""])
 
 

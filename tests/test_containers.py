@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.conftest import PROJECT
+from tests.generated import LOG_SETTINGS, SERVICE_SETTINGS
 
 pytestmark = pytest.mark.quick
 
@@ -51,6 +52,15 @@ def test_no_password_stands_in_the_compose_file():
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|ACCESS_KEY", variable):
                 assert value.endswith(":?run make env}"), f"{name}: {variable}"
+
+
+def test_what_stands_in_env_reaches_the_service():
+    """Each documented setting; an empty one means the default."""
+    environment = SERVICES["api"]["environment"]
+    fixed = {"PREDICTION_LOG_URI", "MLPIPES_SPOOL"}
+    for name in (LOG_SETTINGS.keys() | SERVICE_SETTINGS.keys()) - fixed:
+        assert environment[name] == f"${{{name}:-}}"
+    assert fixed <= environment.keys()
 
 
 def test_everything_is_published_on_this_machine_only():

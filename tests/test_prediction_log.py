@@ -15,7 +15,7 @@ import pytest
 
 from serving.errors import InputError, LogUnavailableError, RequestConflictError
 from serving.prediction import ModelIdentity, Prediction, prediction_ids
-from serving.prediction_log import PredictionLog
+from serving.prediction_log import PredictionLog, features_are_logged, logging_is_on
 from tests.log_fixtures import MODEL, ids, opened, rows, stored
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("spool")]
@@ -173,9 +173,19 @@ def test_features_can_be_left_out(uri, monkeypatch):
             log.record(rows(3, "r1", shift=1.0), MODEL, "test", "r1")
         assert log.page().predictions[0].features is None
     assert {row["features"] for row in stored(uri)} == {None}
-    monkeypatch.setenv("MLPIPES_LOG_FEATURES", "false")
-    with pytest.raises(LogUnavailableError, match="must be on or off"):
-        PredictionLog(uri)
+
+
+@pytest.mark.parametrize(
+    ("variable", "is_on"),
+    [("PREDICTION_LOG", logging_is_on), ("MLPIPES_LOG_FEATURES", features_are_logged)],
+)
+def test_what_is_neither_on_nor_off_is_refused(monkeypatch, variable, is_on):
+    for setting, on in {"": True, "on": True, "OFF": False}.items():
+        monkeypatch.setenv(variable, setting)
+        assert is_on() is on
+    monkeypatch.setenv(variable, "false")
+    with pytest.raises(LogUnavailableError, match=f"{variable} must be on or off, not 'false'"):
+        is_on()
 
 
 def test_closing_finishes_what_was_accepted_and_takes_no_more(uri):

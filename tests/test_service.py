@@ -284,6 +284,7 @@ def test_while_postgresql_is_away_it_answers_and_says_degraded(place, postgres, 
     ("setting", "value", "line"),
     [
         ("MLPIPES_MAX_ROWS", "many", "MLPIPES_MAX_ROWS: "),
+        ("PREDICTION_LOG", "false", "PREDICTION_LOG must be on or off, not 'false'"),
         ("PREDICTION_LOG_URI", "mysql://user:hidden@there/x", "use a sqlite:// or postgresql://"),
     ],
 )

@@ -4,10 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from sqlalchemy import make_url
 
+from serving.prediction_log import features_are_logged, logging_is_on
+from serving.schema import log_uri
+from serving.spool import spool_file
 from serving.web import predicting
-from serving.web.settings import Settings, SettingsError, read_settings
+from serving.web.settings import SettingsError, read_settings
 from tests.conftest import PROJECT, logged
+from tests.generated import LOG_SETTINGS, SERVICE_SETTINGS
 from tests.service_fixtures import in_process
 
 pytestmark = pytest.mark.quick
@@ -475,6 +480,16 @@ def test_a_wrong_setting_is_one_line_that_does_not_show_it(monkeypatch, name):
 
 
 def test_empty_settings_are_the_defaults(monkeypatch):
-    for name in WRONG_SETTINGS:
+    """Compose passes on what is not set as empty."""
+    names = LOG_SETTINGS.keys() | SERVICE_SETTINGS.keys()
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+    def settings():
+        spool = spool_file(make_url(log_uri()))
+        return read_settings(), log_uri(), spool, logging_is_on(), features_are_logged()
+
+    defaults = settings()
+    for name in names:
         monkeypatch.setenv(name, "")
-    assert read_settings() == Settings()
+    assert settings() == defaults
