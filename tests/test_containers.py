@@ -1,5 +1,6 @@
 """What of the containers can be seen without a container engine."""
 
+import os
 import re
 import shutil
 import stat
@@ -113,6 +114,22 @@ def test_the_images_have_the_versions_that_were_tested(part):
     shared = tested.keys() & shipped.keys()
     assert len(shared) > 20
     assert {n: shipped[n] for n in shared} == {n: tested[n] for n in shared}
+
+
+def test_the_audit_looks_at_every_lock_and_fails_where_it_cannot(tmp_path):
+    """Without --strict pip-audit skips what its index does not know, and says that all is well."""
+    (tmp_path / "uvx").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "uvx").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    audit = [PROJECT / "containers" / "audit"]
+    done = subprocess.run(
+        audit, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    calls = done.stdout.splitlines()
+    assert [re.search(r"--requirement (\S+)", call)[1] for call in calls] == sorted(
+        lock.name for lock in PROJECT.glob("requirements*.txt")
+    )
+    assert all(re.match(r"pip-audit@\d\S+ --strict ", call) for call in calls)
 
 
 def test_make_containers_says_what_is_missing(tmp_path):
