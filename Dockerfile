@@ -71,7 +71,7 @@ ENTRYPOINT ["mlflow", "run", ".", "--env-manager", "local"]
 
 FROM with-java AS serving
 COPY --from=serving-environment /opt/venv /opt/venv
-COPY serving serving
+COPY --chown=app:app serving serving
 RUN python -m compileall -q serving
 ENV MLPIPES_SPOOL=/var/lib/ml-pipes/spool
 USER 1000:1000

@@ -41,7 +41,7 @@ lint: $(VENV)/dev ## Check format, style and types
 audit: ## Look the locks up in a database of known vulnerabilities (needs uv and a network)
 	containers/audit
 
-env: ## Write .env with random passwords for the containers; one that is there stays
+env: ## Write .env with random passwords for the containers; what is there stays
 	@containers/write-env
 
 containers: env ## Build the images and start them: the UI on 127.0.0.1:5000, the API on 127.0.0.1:5001

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -17,10 +18,16 @@ pytestmark = pytest.mark.quick
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 WRITE_ENV = PROJECT / "containers" / "write-env"
+STAGES = {
+    re.search(r" AS (\S+)", stage)[1]: stage
+    for stage in re.split(r"(?m)^FROM ", (PROJECT / "Dockerfile").read_text())[1:]
+}
 
 
-def write_env(folder):
-    done = subprocess.run([WRITE_ENV], cwd=folder, capture_output=True, text=True, check=True)
+def write_env(folder, program=WRITE_ENV, umask=-1):
+    done = subprocess.run(
+        [program], cwd=folder, capture_output=True, text=True, check=True, umask=umask
+    )
     return done.stdout
 
 
@@ -41,11 +48,38 @@ def test_env_has_a_random_password_for_each_that_compose_asks_for(tmp_path):
     assert all(re.fullmatch(r"[0-9a-f]{48}", value) for value in values)
 
 
-def test_env_is_never_overwritten(tmp_path):
-    (tmp_path / ".env").write_text("MINE=1\n")
+def test_env_keeps_what_it_has_and_gets_what_it_lacks(tmp_path):
+    """A .env without passwords was a dead end: compose asked for `make env`, which did nothing."""
+    file = tmp_path / ".env"
+    had = "MINE=1\nMLFLOW_PASSWORD=old\nexport S3_ACCESS_KEY = key\nS3_SECRET_KEY=\nLAST=2"
+    file.write_text(had)
+    file.chmod(0o644)
+    said = write_env(tmp_path).strip()
+    missing = ["POSTGRES_PASSWORD", "PREDICTIONS_PASSWORD", "PGADMIN_PASSWORD", "S3_SECRET_KEY"]
+    assert said.endswith(f"added with random values: {' '.join(missing)}")
+    assert file.read_text().startswith(had + "\n")
+    added = [line.split("=") for line in file.read_text().splitlines()[5:]]
+    assert [name for name, _ in added] == missing
+    assert all(re.fullmatch(r"[0-9a-f]{48}", value) for _, value in added)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    complete = file.read_text()
     assert "stays as it is" in write_env(tmp_path)
-    assert (tmp_path / ".env").read_text() == "MINE=1\n"
-    assert [file.name for file in tmp_path.iterdir()] == [".env"]
+    assert file.read_text() == complete
+    assert {found.name for found in tmp_path.iterdir()} == {".env", "exchange"}
+
+
+def test_a_clone_made_under_a_strict_umask_has_what_the_containers_read_and_write(tmp_path):
+    """Their users are not the one who cloned."""
+    shutil.copytree(PROJECT / "containers", tmp_path / "containers")
+    script = tmp_path / "containers" / "databases.sh"
+    script.chmod(0o700)
+    write_env(tmp_path, tmp_path / "containers" / "write-env", umask=0o077)
+    assert stat.S_IMODE(script.stat().st_mode) == 0o755
+    assert (tmp_path / "exchange").stat().st_mode & 0o7777 == 0o1777
+    for stage in ("serving", "pipeline"):
+        copied = re.findall(r"(?m)^COPY (?!--from)(.*)", STAGES[stage])
+        assert copied
+        assert all(line.startswith("--chown=app:app ") for line in copied), stage
 
 
 def test_no_password_stands_in_the_compose_file():
@@ -81,8 +115,7 @@ def test_every_image_names_its_version():
 
 
 def test_every_service_that_stays_has_a_health_check_and_comes_back():
-    built = re.split(r"(?m)^FROM ", (PROJECT / "Dockerfile").read_text())
-    checked = {re.search(r" AS (\S+)", stage)[1] for stage in built if "HEALTHCHECK" in stage}
+    checked = {name for name, stage in STAGES.items() if "HEALTHCHECK" in stage}
     for name in set(SERVICES) - {"pipeline", "bucket"}:
         service = SERVICES[name]
         assert service["restart"] == "unless-stopped", name
@@ -93,6 +126,36 @@ def test_what_holds_data_is_on_a_named_volume():
     used = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", []) if v[0] != "."}
     assert used == set(COMPOSE["volumes"])
     assert "spool:/var/lib/ml-pipes/spool" in SERVICES["api"]["volumes"]
+
+
+def test_postgresql_is_healthy_when_both_databases_are_there(postgres, tmp_path):
+    """It was healthy without them, where the script that makes them could not be read."""
+    folder = re.search(r"host=(\S+)", unquote(postgres.get_uri()))[1]
+    program = tmp_path / "psql"
+    program.write_text(f'#!/bin/sh\nexec "{postgres.bin_path}/psql" "$@" -h {folder}\n')
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"} | dict.fromkeys(
+        ("MLFLOW_PASSWORD", "PREDICTIONS_PASSWORD"), "secret"
+    )
+
+    def run(*command):
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    shell, check = SERVICES["postgres"]["healthcheck"]["test"]
+    assert shell == "CMD-SHELL"
+    check = check.replace("$$", "$")
+    assert run("sh", "-c", check).returncode != 0
+    try:
+        made = run(PROJECT / "containers" / "databases.sh")
+        assert made.returncode == 0, made.stderr
+        healthy = run("sh", "-c", check)
+        assert healthy.returncode == 0, healthy.stderr
+        run("psql", "-U", "postgres", "-c", "DROP DATABASE predictions")
+        assert run("sh", "-c", check).returncode != 0
+    finally:
+        for owner in ("mlflow", "predictions"):
+            for kind in ("DATABASE", "ROLE"):
+                run("psql", "-U", "postgres", "-c", f"DROP {kind} IF EXISTS {owner}")
 
 
 def test_the_serving_image_has_no_training_library():
