@@ -73,7 +73,10 @@ FROM with-java AS serving
 COPY --from=serving-environment /opt/venv /opt/venv
 COPY --chown=app:app serving serving
 RUN python -m compileall -q serving
-ENV MLPIPES_SPOOL=/var/lib/ml-pipes/spool
+# What was logged outlives the container, also where no log and no volume are named.
+ENV MLPIPES_SPOOL=/var/lib/ml-pipes/spool \
+    PREDICTION_LOG_URI=sqlite:////var/lib/ml-pipes/spool/predictions.db
+VOLUME /var/lib/ml-pipes/spool
 USER 1000:1000
 EXPOSE 5001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \

@@ -123,9 +123,17 @@ def test_every_service_that_stays_has_a_health_check_and_comes_back():
 
 
 def test_what_holds_data_is_on_a_named_volume():
-    used = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", []) if v[0] != "."}
-    assert used == set(COMPOSE["volumes"])
+    mounted = [v for service in SERVICES.values() for v in service.get("volumes", [])]
+    named = {v.split(":")[0] for v in mounted if isinstance(v, str) and v[0] != "."}
+    assert named == set(COMPOSE["volumes"])
     assert "spool:/var/lib/ml-pipes/spool" in SERVICES["api"]["volumes"]
+
+
+def test_a_plain_container_of_the_service_keeps_log_and_spool_on_a_volume():
+    stage = STAGES["serving"]
+    volume = re.search(r"(?m)^VOLUME (\S+)$", stage)[1]
+    assert re.search(r"MLPIPES_SPOOL=(\S+)", stage)[1] == volume
+    assert re.search(r"PREDICTION_LOG_URI=sqlite:///(\S+)/", stage)[1] == volume
 
 
 def test_postgresql_is_healthy_when_both_databases_are_there(postgres, tmp_path):
