@@ -166,6 +166,13 @@ def test_postgresql_is_healthy_when_both_databases_are_there(postgres, tmp_path)
                 run("psql", "-U", "postgres", "-c", f"DROP {kind} IF EXISTS {owner}")
 
 
+def test_a_proxys_name_joins_those_that_mlflow_answers_to():
+    command = SERVICES["mlflow"]["command"]
+    (hosts,) = [part for part in command if part.startswith("--allowed-hosts=")]
+    assert hosts.endswith(",127.0.0.1:*${MLFLOW_HOSTS:+,${MLFLOW_HOSTS}}")
+    assert "--cors-allowed-origins=${MLFLOW_ORIGINS:-}" in command
+
+
 def test_the_serving_image_has_no_training_library():
     lock = (PROJECT / "requirements-serving.txt").read_text()
     names = set(re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[.*\])?==", lock))
