@@ -166,6 +166,15 @@ def test_postgresql_is_healthy_when_both_databases_are_there(postgres, tmp_path)
                 run("psql", "-U", "postgres", "-c", f"DROP {kind} IF EXISTS {owner}")
 
 
+def test_what_ends_by_itself_is_waited_for():
+    """Else `up --wait` takes its end for a failure."""
+    dependencies = SERVICES["mlflow"]["depends_on"]
+    assert dependencies["bucket"] == {
+        "condition": "service_completed_successfully",
+        "required": False,
+    }
+
+
 def test_a_proxys_name_joins_those_that_mlflow_answers_to():
     command = SERVICES["mlflow"]["command"]
     (hosts,) = [part for part in command if part.startswith("--allowed-hosts=")]
