@@ -17,11 +17,11 @@ pytestmark = pytest.mark.quick
 
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-WRITE_ENV = PROJECT / "containers" / "write-env"
 STAGES = {
     re.search(r" AS (\S+)", stage)[1]: stage
     for stage in re.split(r"(?m)^FROM ", (PROJECT / "Dockerfile").read_text())[1:]
 }
+WRITE_ENV = PROJECT / "containers" / "write-env"
 
 
 def write_env(folder, program=WRITE_ENV, umask=-1):
@@ -134,6 +134,29 @@ def test_a_plain_container_of_the_service_keeps_log_and_spool_on_a_volume():
     volume = re.search(r"(?m)^VOLUME (\S+)$", stage)[1]
     assert re.search(r"MLPIPES_SPOOL=(\S+)", stage)[1] == volume
     assert re.search(r"PREDICTION_LOG_URI=sqlite:///(\S+)/", stage)[1] == volume
+
+
+def test_a_step_in_a_container_sees_the_services_log_and_files_of_the_host():
+    pipeline, api = SERVICES["pipeline"], SERVICES["api"]
+    for name in ("PREDICTION_LOG_URI", "MLPIPES_SPOOL", "MLFLOW_TRACKING_URI"):
+        assert pipeline["environment"][name] == api["environment"][name]
+    assert set(api["volumes"]) <= {v for v in pipeline["volumes"] if isinstance(v, str)}
+    (exchange,) = [v for v in pipeline["volumes"] if isinstance(v, dict)]
+    assert (exchange["source"], exchange["target"]) == ("./exchange", "/exchange")
+    assert exchange["bind"] == {"create_host_path": False}
+    assert "exchange/" in (PROJECT / ".gitignore").read_text().splitlines()
+
+
+def test_what_builds_an_image_behind_a_companys_network_fetches_the_data_there_too():
+    pipeline = SERVICES["pipeline"]
+    assert pipeline["secrets"] == pipeline["build"]["secrets"] == list(COMPOSE["secrets"])
+    for variable, secret in {
+        "PIP_CONFIG_FILE": "pip_config",
+        "PIP_CERT": "ca_bundle",
+        "SSL_CERT_FILE": "ca_bundle",
+    }.items():
+        source = re.match(r"\$\{(\w+):-/dev/null\}$", COMPOSE["secrets"][secret]["file"])[1]
+        assert pipeline["environment"][variable] == f"${{{source}:+/run/secrets/{secret}}}"
 
 
 def test_postgresql_is_healthy_when_both_databases_are_there(postgres, tmp_path):

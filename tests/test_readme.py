@@ -52,8 +52,9 @@ def test_every_command_is_one_that_a_test_runs():
         command("mlflow run . -e score_batch -P input='/data"): "test_score_batch",
         "make env": "test_containers",
         "make containers": "CI, which has a container engine",
-        "docker compose run --rm pipeline -P data=sample -P profile=quick": (
-            "no test: it needs a container engine and the whole environment"
+        **dict.fromkeys(
+            [line for line in COMMANDS if line.startswith("docker compose run --rm pipeline ")],
+            "no test: it needs a container engine and the whole environment",
         ),
         "make lint": ".ci/run",
         "make test": ".ci/run",
