@@ -416,6 +416,14 @@ def test_a_page_of_another_origin_can_log_nothing(client, database, headers):
     assert logged(database) == []
 
 
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_page_of_the_service_behind_a_proxy_is_its_own(client, site):
+    """The proxy's name is in Origin, the one behind it in Host: the browser says what it saw."""
+    headers = {"Origin": "https://fraud.example.com", "Sec-Fetch-Site": site}
+    assert client.post("/predict", json=ROW, headers=headers).status_code == 200
+    assert client.post("/", data={"V1": "1", "gap": "1"}, headers=headers).status_code == 200
+
+
 # --- The root page, without a browser
 
 

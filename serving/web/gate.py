@@ -89,18 +89,20 @@ class Gate:
 def is_cross_site(headers: dict[bytes, bytes]) -> bool:
     """Tell whether a browser says that a page of another origin sends the request.
 
-    A browser sends its user's credentials along, and lets any page reach 127.0.0.1.
+    A browser sends its user's credentials along, and lets any page reach 127.0.0.1. What it says
+    itself counts: behind a proxy, the host here may be another than that of its page.
     """
-    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        return True
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"none", b"same-origin")
     origin = headers.get(b"origin")
     if origin is None:
         return False
     try:
-        site = urlsplit(origin.decode("latin-1")).netloc
+        host = urlsplit(origin.decode("latin-1")).netloc
     except ValueError:
         return True
-    return site != headers.get(b"host", b"").decode("latin-1")
+    return host != headers.get(b"host", b"").decode("latin-1")
 
 
 def _basic_password(headers: dict[bytes, bytes]) -> Iterable[bytes]:
