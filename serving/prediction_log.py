@@ -47,14 +47,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LogStatus:
-    """Whether rows go to the spool (`degraded`) and why, how many wait there, and how many
-    rows this process has made durable.
-    """
+    """Whether rows go to the spool or wait there (`degraded`) and why, and how many wait."""
 
     degraded: bool
     reason: str | None
     spooled: int
-    recorded: int
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +84,7 @@ class PredictionLog:
         self._spool = Spool(spool_file(self._engine.url), log_features)
         self._reason: str | None = None
         self._spool_error: str | None = None
-        self._spooled = self._recorded = 0
+        self._spooled = 0
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
         self._submitting = threading.Lock()
@@ -122,13 +119,13 @@ class PredictionLog:
 
     def record(
         self,
-        rows: Sequence[Prediction],
+        rows: list[Prediction],
         model: ModelIdentity,
         source: str,
         request_id: str | None = None,
     ) -> list[Prediction]:
-        """Store `rows` durably and return what to answer: with a `request_id` that was
-        stored before, the rows of its first attempt.
+        """Store `rows` durably and return what to answer: `rows` itself, or with a
+        `request_id` that was stored before, the rows of its first attempt.
 
         Raises:
             InputError: `request_id` or the caller's id of a row cannot be stored.
@@ -136,21 +133,21 @@ class PredictionLog:
             LogUnavailableError: the rows could not be stored; try again.
         """
         if not rows:
-            return []
+            return rows
         future: Future[list[Prediction]] = Future()
         self._submit(_Waiting(_checked(rows, model, source, request_id), future))
         return future.result()
 
     async def record_async(
         self,
-        rows: Sequence[Prediction],
+        rows: list[Prediction],
         model: ModelIdentity,
         source: str,
         request_id: str | None = None,
     ) -> list[Prediction]:
         """As `record`, for a coroutine: it does not block the event loop."""
         if not rows:
-            return []
+            return rows
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Prediction]] = loop.create_future()
         self._submit(_Waiting(_checked(rows, model, source, request_id), future, loop))
@@ -158,8 +155,10 @@ class PredictionLog:
 
     def status(self) -> LogStatus:
         """Return how the log is; never waits."""
-        reason = self._reason
-        return LogStatus(reason is not None, reason, self._spooled, self._recorded)
+        reason, spooled = self._reason, self._spooled
+        if reason is None and spooled:
+            reason = "predictions are being moved from the spool to the prediction log"
+        return LogStatus(reason is not None, reason, spooled)
 
     def check_writable(self) -> None:
         """Check, without waiting, that rows can be made durable in the log or its spool.
@@ -255,9 +254,6 @@ class PredictionLog:
                 log.exception("the prediction log failed")
                 unanswered = [request for request in requests if request.answer is None]
                 _refuse(unanswered, f"the prediction log failed: {one_line(error)}")
-            self._recorded += sum(
-                len(request.rows) for request in requests if request.answer is request.rows
-            )
             _tell(batch)
 
     def _next_batch(self) -> tuple[list[_Waiting], bool]:
@@ -391,14 +387,14 @@ def _may_come_back(engine: sa.Engine, error: Exception) -> bool:
 
 
 def _checked(
-    rows: Sequence[Prediction], model: ModelIdentity, source: str, request_id: str | None
+    rows: list[Prediction], model: ModelIdentity, source: str, request_id: str | None
 ) -> Request:
     if request_id is not None:
         check_key("request_id", request_id)
     for row in rows:
         if row.entity_id is not None:
             check_key(f"column id, row {row.row_index}", row.entity_id)
-    return Request(list(rows), model, source, request_id)
+    return Request(rows, model, source, request_id)
 
 
 def _refuse(requests: Sequence[Request], reason: str) -> None:

@@ -145,7 +145,6 @@ def test_postgresql_goes_and_comes_back_under_load(postgres, postgres_uri, away)
         load.stop()
         wait_until(lambda: not log.status().spooled)
         assert None not in load.refused, "a request without a key failed"
-        assert log.status().recorded == len(load.answered)
     assert_nothing_lost(postgres_uri, load.answered)
 
 

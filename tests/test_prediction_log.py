@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("spool")]
 
 def test_every_column_is_stored(log, uri):
     sent = rows(3)
-    assert log.record(sent, MODEL, "test") == sent
+    assert log.record(sent, MODEL, "test") is sent
     found = stored(uri)
     assert [row["prediction_id"] for row in found] == [row.prediction_id for row in sent]
     last = found[-1]

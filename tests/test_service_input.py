@@ -8,11 +8,12 @@ from sqlalchemy import make_url
 
 from serving.prediction_log import features_are_logged, logging_is_on
 from serving.schema import log_uri
-from serving.spool import spool_file
+from serving.spool import Spool, spool_file
 from serving.web import predicting
 from serving.web.settings import SettingsError, read_settings
 from tests.conftest import PROJECT, logged
 from tests.generated import LOG_SETTINGS, SERVICE_SETTINGS
+from tests.log_fixtures import MODEL, opened, rows, wait_until
 from tests.service_fixtures import in_process
 
 pytestmark = pytest.mark.quick
@@ -320,7 +321,35 @@ def test_metrics_count_requests_rows_and_scores(client):
     client.post("/predict", json={})
     after = [value(name) for name in names]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 2, 3, 3]
+    frame = {"dataframe_records": [ROW], "params": {"request_id": "order-2"}}
+    for _ in range(2):  # a retry is answered again, but logged and counted once
+        client.post("/predict", json=COLUMNS, headers={"Idempotency-Key": "order-1"})
+        client.post("/invocations", json=frame)
+    retried = [value(name) for name in names]
+    assert [b - a for a, b in zip(after, retried, strict=True)] == [2, 0, 2, 4, 8]
     assert value("mlpipes_spool_rows") == value("mlpipes_log_degraded") == 0
+
+
+def test_it_is_degraded_while_predictions_wait_in_the_spool(client, database, monkeypatch):
+    """Also when the log is back, and they are not all moved yet."""
+
+    def ready():
+        return client.get("/health/ready").json()
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr(Spool, "move", lambda *_: 0)
+        (file,) = (database.parent / "spool").glob("*.db")
+        with opened(f"sqlite:///{file}") as spool:  # it has the tables of a log
+            spool.record(rows(2), MODEL, "test")
+        wait_until(lambda: ready()["spooled"])
+        answer = ready()
+        assert (answer["status"], answer["spooled"]) == ("degraded", 2)
+        assert "moved from the spool" in answer["reason"]
+        assert "Degraded: predictions are being moved" in client.get("/").text
+        assert "mlpipes_log_degraded 1.0" in client.get("/metrics").text
+    wait_until(lambda: not ready()["spooled"])
+    assert (ready()["status"], ready()["reason"]) == ("ready", None)
+    assert len(logged(database)) == 2
 
 
 def test_with_the_log_turned_off_rows_are_answered_and_not_kept(tiny_model, database, monkeypatch):

@@ -27,7 +27,7 @@ LATENCY = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-ROWS = Counter("mlpipes_rows_logged", "Predictions answered, each durable before")
+ROWS = Counter("mlpipes_rows_logged", "Predictions made durable, those of a retry once")
 SCORES = Histogram(
     "mlpipes_score",
     "Scores answered",
@@ -46,7 +46,7 @@ SPOOLED = Gauge(
 )
 DEGRADED = Gauge(
     "mlpipes_log_degraded",
-    "1 while the prediction log is away and predictions go to the spool",
+    "1 while predictions go to the spool or wait there",
     multiprocess_mode="mostrecent",
 )
 
@@ -61,9 +61,9 @@ def count_request(route: str, status: int, seconds: float) -> None:
     _latency(route).observe(seconds)
 
 
-def count_rows(rows: Sequence[Prediction], logged: bool) -> None:
-    """Count rows that are about to be answered."""
-    if logged:
+def count_rows(rows: Sequence[Prediction], new: bool) -> None:
+    """Count rows that are about to be answered, and whether they are `new` in the log."""
+    if new:
         ROWS.inc(len(rows))
     for row in rows:
         SCORES.observe(row.score)

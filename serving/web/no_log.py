@@ -17,17 +17,17 @@ class NoLog(PredictionLog):
 
     def record(
         self,
-        rows: Sequence[Prediction],
+        rows: list[Prediction],
         model: ModelIdentity,  # noqa: ARG002
         source: str,  # noqa: ARG002
         request_id: str | None = None,  # noqa: ARG002
     ) -> list[Prediction]:
         """Return `rows`."""
-        return list(rows)
+        return rows
 
     async def record_async(
         self,
-        rows: Sequence[Prediction],
+        rows: list[Prediction],
         model: ModelIdentity,
         source: str,
         request_id: str | None = None,
@@ -37,7 +37,7 @@ class NoLog(PredictionLog):
 
     def status(self) -> LogStatus:
         """Tell that nothing is logged."""
-        return LogStatus(False, None, 0, 0)
+        return LogStatus(False, None, 0)
 
     def check_writable(self) -> None:
         """Nothing needs to be written."""

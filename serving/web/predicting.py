@@ -1,6 +1,6 @@
 """From a request to an answer: its rows scored, durable in the log, counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -73,7 +73,7 @@ class Predictor:
 
         def record(rows: list[Prediction], key: str | None) -> list[Prediction]:
             stored = self._log.record(rows, champion.model, SOURCE, key)
-            metrics.count_rows(stored, self._logged)
+            self._count(rows, stored)
             return stored
 
         class Recording:
@@ -96,11 +96,15 @@ class Predictor:
         )
 
     async def _record_async(
-        self, rows: Sequence[Prediction], model: ModelIdentity, key: str | None
+        self, rows: list[Prediction], model: ModelIdentity, key: str | None
     ) -> list[Prediction]:
         stored = await self._log.record_async(rows, model, SOURCE, key)
-        metrics.count_rows(stored, self._logged)
+        self._count(rows, stored)
         return stored
+
+    def _count(self, rows: list[Prediction], stored: list[Prediction]) -> None:
+        # A retry gets other rows than it brought: those of its first attempt, counted then.
+        metrics.count_rows(stored, new=self._logged and stored is rows)
 
 
 def check_idempotency_key(key: str | None) -> None:
