@@ -6,6 +6,7 @@ import gc
 import inspect
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -130,8 +131,11 @@ def check_tracking_server() -> None:
             socket.create_connection((address.hostname or "", port), CONNECT_SECONDS).close()
         mlflow.MlflowClient()
     except (OSError, ValueError, MlflowException) as error:
+        # A password may be in it, and in what is wrong with it.
+        shown = re.sub("//.*@", "//***@", uri)
+        reason = " ".join(str(error).replace(uri, shown).split())
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI: no tracking server at {uri}: {' '.join(str(error).split())}"
+            f"MLFLOW_TRACKING_URI: no tracking server at {shown}: {reason}"
         ) from error
 
 
