@@ -67,7 +67,7 @@ def test_two_commands_give_a_served_champion_that_logs(clone):
             if target == "serve":
                 answer = requests.post(
                     "http://127.0.0.1:5001/invocations",
-                    data=(folder / "docs" / "two-rows.json").read_bytes(),
+                    data=(folder / "docs" / "two-rows-mlflow.json").read_bytes(),
                     headers={"Content-Type": "application/json"},
                     timeout=60,
                 )

@@ -59,7 +59,7 @@ def load(server, ask, callers=6):
 
 def test_the_worked_example_of_the_real_champion(running):
     answer = predict(running).json()
-    split = json.loads((PROJECT / "docs" / "two-rows.json").read_text())
+    split = json.loads((PROJECT / "docs" / "two-rows-mlflow.json").read_text())
     same = running.post(split).json()["predictions"]
     model = requests.get(f"{running.url}/model", timeout=30).json()
     assert [row["label"] for row in answer["predictions"]] == [1, 0]

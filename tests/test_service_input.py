@@ -386,7 +386,7 @@ def test_the_document_names_the_champions_features(client):
 
 def test_the_worked_example_is_that_of_mlflows_protocol():
     columns = json.loads((PROJECT / "serving" / "web" / "two-rows.json").read_text())
-    split = json.loads((PROJECT / "docs" / "two-rows.json").read_text())["dataframe_split"]
+    split = json.loads((PROJECT / "docs" / "two-rows-mlflow.json").read_text())["dataframe_split"]
     assert list(columns) == split["columns"]
     assert [list(row) for row in zip(*columns.values(), strict=True)] == split["data"]
 
