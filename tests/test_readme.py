@@ -30,7 +30,7 @@ def test_every_command_is_one_that_a_test_runs():
         "make serve": "test_fresh_clone",
         'make run ARGS="-P data=sample -P profile=quick"': "test_fresh_clone",
         "make ui": "test_fresh_clone",
-        "mlflow run .": "test_fresh_clone (its environment is conda's)",
+        "mlflow run .": "no test: it needs conda; test_environments runs it with uv",
         "mlflow run . --env-manager uv -P data=sample -P profile=quick": "test_environments",
         "mlflow run . -e load_data -P data=sample": "test_environments",
         "mlflow run . -e train_spark -P data_run_id=RUN_ID -P profile=quick": "test_processes",
