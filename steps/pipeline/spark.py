@@ -142,8 +142,15 @@ def _forget_session() -> None:
 
 
 def cause_of(error: Exception) -> str:
-    """Return the innermost cause that Java named, in one line."""
+    """Return the innermost cause that Python on a worker, or else Java, named, in one line."""
     lines = str(error).strip().splitlines()
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     first = [line.removeprefix(": ") for line in lines if line.startswith(": ")]
-    return (causes[-1:] or first or lines)[0].strip()
+    return (_raised_in_python(str(error)) or causes[-1:] or first or lines)[0].strip()
+
+
+def _raised_in_python(text: str) -> list[str]:
+    """Return what stands below the frames of the last Python traceback in `text`, if any."""
+    _, found, below = text.rpartition("Traceback (most recent call last):\n")
+    # The frames are indented; the exception that they lead to is not.
+    return [line for line in below.splitlines() if not line.startswith(" ")] if found else []
