@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from serving.java import use_java
+from steps.pipeline.errors import EngineError
+from steps.pipeline.spark import spark_session
 from tests.conftest import wait_for
-
-pytestmark = pytest.mark.slow
 
 SPARK = Path(pyspark.__file__).parent
 H2O_JAR = Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"
@@ -53,15 +53,16 @@ def spark(kind: str, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def standalone(folder: Path, *around_worker: str) -> Iterator[str]:
-    """A master and two workers, each a process of its own; give the master's URL."""
+def standalone(folder: Path, *around_worker: str, workers: int = 2) -> Iterator[str]:
+    """A master and its workers, each a process of its own; give the master's URL."""
     port = free_port()
     url = f"spark://127.0.0.1:{port}"
     own = {"SPARK_WORKER_DIR": str(folder / "work"), "SPARK_LOCAL_IP": "127.0.0.1"}
     with ExitStack() as stack:
         arguments = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
-        stack.enter_context(process(spark("master.Master", *arguments), folder, **own))
-        for _ in range(2):
+        log = stack.enter_context(process(spark("master.Master", *arguments), folder, **own))
+        wait_for(lambda: "I have been elected leader" in log.read_text(), 60)
+        for _ in range(workers):
             worker = spark("worker.Worker", url, "--cores", "1", "--memory", "1g", "--host",
                            "127.0.0.1", "--webui-port", str(free_port()))  # fmt: skip
             output = stack.enter_context(process([*around_worker, *worker], folder, **own))
@@ -78,6 +79,30 @@ def candidates_on(workspace, steps, entry_point: str, **cluster: str) -> list[An
     return workspace.children(run.info.run_id)
 
 
+def test_a_cluster_without_a_free_worker_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("steps.pipeline.spark.EXECUTOR_SECONDS", 1)
+    with (
+        standalone(tmp_path, workers=0) as master,
+        pytest.raises(EngineError) as error,
+        spark_session(master, {}),
+    ):
+        raise AssertionError("there is nobody to work")
+    reason = f"no worker of {master} had a free core and 1g of memory within 1 sec"
+    assert reason in str(error.value)
+
+
+@pytest.mark.slow
+def test_each_executor_is_looked_at_however_few_partitions_a_step_wants():
+    with spark_session("local-cluster[3,1,1024]", {"spark.default.parallelism": 1}) as spark:
+        java: Any = spark.sparkContext._jsc
+        executors = java.sc().statusStore().executorList(True)
+        each = [executors.apply(place) for place in range(executors.size())]
+        tasks = {one.id(): one.totalTasks() for one in each if one.id() != "driver"}
+    assert len(tasks) == 3
+    assert all(tasks.values()), tasks
+
+
+@pytest.mark.slow
 def test_spark_trains_on_a_standalone_cluster(workspace, steps, tmp_path):
     with standalone(tmp_path) as master:
         candidates = candidates_on(workspace, steps, "train_spark", spark_master=master)
@@ -85,6 +110,7 @@ def test_spark_trains_on_a_standalone_cluster(workspace, steps, tmp_path):
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from a process")
 def test_workers_that_do_not_share_the_folder_are_one_line(workspace, steps, tmp_path):
     shared = tmp_path / "shared"
@@ -134,6 +160,7 @@ def size_of(url: str) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_h2o_trains_on_a_cluster_of_two_nodes(workspace, steps, h2o_cluster):
     candidates = candidates_on(workspace, steps, "train_h2o", h2o_url=h2o_cluster)
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}

@@ -3,6 +3,7 @@
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +19,7 @@ from serving.java import use_java
 from steps.pipeline.errors import EngineError
 
 CONNECT_SECONDS = 10
+EXECUTOR_SECONDS = 60
 
 
 @contextmanager
@@ -96,14 +98,17 @@ def _look_for_master(master: str) -> None:
 
 
 def _look_at_workers(spark: SparkSession, master: str) -> None:
-    """Run a first job: do the workers run our versions, and see what this machine writes?
+    """Run first jobs: do the workers run our versions, and see what this machine writes?
 
     Spark's own way of saving models, and MLflow's, goes through files that all of them see.
 
     Raises:
-        EngineError: they do not.
+        EngineError: they do not, or there is none for us.
     """
     needed = f"Spark {pyspark.__version__} with Python {sys.version_info[0]}.{sys.version_info[1]}"
+    context = spark.sparkContext
+    seen: list[bool] = []
+    looked_at = 0
     with tempfile.NamedTemporaryFile(prefix="ml-pipes-") as file:
         name = file.name
 
@@ -113,8 +118,11 @@ def _look_at_workers(spark: SparkSession, master: str) -> None:
             yield Path(name).exists()
 
         try:
-            tasks = 2 * spark.sparkContext.defaultParallelism
-            seen = spark.sparkContext.parallelize(range(tasks), tasks).mapPartitions(sees).collect()
+            # Idle executors get a task each. They come one by one, and all shall be looked at.
+            while looked_at < (tasks := max(_executors(context), 1)):
+                with _given_an_executor(context, master):
+                    seen += context.parallelize(range(tasks), tasks).mapPartitions(sees).collect()
+                looked_at = tasks
         except (Py4JError, PySparkException) as error:
             raise EngineError(
                 f"spark_master: a first job on {master} failed; its workers must run {needed}: "
@@ -125,6 +133,44 @@ def _look_at_workers(spark: SparkSession, master: str) -> None:
             f"spark_master: the workers of {master} do not see {tempfile.gettempdir()}: set TMPDIR "
             "to a folder that this machine shares with all of them"
         )
+
+
+def _executors(context: SparkContext) -> int:
+    """Return how many executors the cluster gave us; Spark counts the driver among them."""
+    java: Any = context._jsc
+    executors: int = java.sc().getExecutorMemoryStatus().size() - 1
+    return executors
+
+
+@contextmanager
+def _given_an_executor(context: SparkContext, master: str) -> Iterator[None]:
+    """End the job within if no executor comes in time: Spark itself would wait for ever.
+
+    Raises:
+        EngineError: none came.
+    """
+    over, none_came = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(EXECUTOR_SECONDS):  # again, if the job had not begun yet
+            if not _executors(context):
+                none_came.set()
+                context.cancelAllJobs()
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    except Py4JError:
+        if not none_came.is_set():
+            raise
+        memory = context.getConf().get("spark.executor.memory", "1g")
+        raise EngineError(
+            f"spark_master: no worker of {master} had a free core and {memory} of memory within "
+            f"{EXECUTOR_SECONDS} seconds: add workers, wait until other applications end, or lower "
+            "spark.executor.memory in spark-defaults.conf; its workers must reach this machine"
+        ) from None
+    finally:
+        over.set()
 
 
 def _end_half_started_java() -> None:
