@@ -120,6 +120,13 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
     mlflow.log_table(board, "h2o_leaderboard.json")
     if board.empty:
         raise EngineError("H2O AutoML gave no model; see its messages above")
+    single = sum(not name.startswith("StackedEnsemble") for name in board["model_id"])
+    if single < MODELS[profile]:
+        log.warning(
+            "H2O AutoML gave %d of %d models; those that it had no time or memory for may come "
+            "another time: this search does not repeat",
+            single, MODELS[profile],
+        )  # fmt: skip
     with spent_on("data"):
         validation = _upload(splits.validation)
     y = splits.validation.y
@@ -241,7 +248,9 @@ def h2o_server(url: str) -> Iterator[None]:
     try:
         with _cluster(url) if url else _own_server():
             yield
-    except H2OError as error:
+    except (H2OError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's; a failed job of H2O is an OSError without a number
         raise EngineError(f"H2O failed: {_first_line(error)}") from error
 
 

@@ -88,6 +88,8 @@ def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, st
     before = {run.info.run_id for run in workspace.runs()}
     running = workspace.start(data="sample", engines="h2o", profile="quick", seed="7")
     java = wait_for(lambda: java_of(running.outer), 120)
+    wait_for(lambda: "H2O AutoML trains" in running.output, 120)
+    time.sleep(1)  # H2O's client makes an error of its own of what comes while it asks for a job
     everyone = family(running.outer)
     stop(running.outer)
     running.wait()
@@ -99,3 +101,5 @@ def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, st
 
     wait_for(lambda: statuses()["main"] == "KILLED", 20)
     assert statuses()["train_h2o"] == "KILLED"
+    (training, *_) = workspace.runs("attributes.run_name = 'train_h2o'")
+    assert "error" not in training.data.tags

@@ -1,5 +1,6 @@
 """A Spark session that leaves nothing behind, and says in one line what is wrong."""
 
+import signal
 import socket
 import sys
 import tempfile
@@ -52,6 +53,7 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
             builder = builder.config("spark.driver.bindAddress", "127.0.0.1").config(
                 "spark.driver.host", "127.0.0.1"
             )
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             spark = builder.getOrCreate()
         except (Py4JError, RuntimeError, OSError) as error:
@@ -60,6 +62,7 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
         except KeyboardInterrupt:
             _end_half_started_java()
             raise
+        signal.signal(signal.SIGINT, on_interrupt)  # PySpark has set its own
         spark.sparkContext.setLogLevel("ERROR")
         gateway: Any = spark.sparkContext._gateway
         try:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 import mlflow
-from mlflow.entities import RunStatus
+from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -31,6 +31,8 @@ from steps.pipeline.parameters import PARAMETERS
 from steps.pipeline.progress import seconds_as_metrics
 
 log = logging.getLogger("ml-pipes")
+# When this process was interrupted, if it was.
+interrupted_at: list[float] = []
 
 CONNECT_SECONDS = 10
 # As Java, SQLite and PostgreSQL say it.
@@ -72,18 +74,14 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
             # Inside the run, so that a wrong parameter marks the run that MLflow made as failed.
             function(**parse(names, sys.argv[1:], title, function.__doc__))
             status = RunStatus.FINISHED
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt) as error:
+            if not interrupted_at:  # libraries turn an interrupt into errors of their own
+                _fail(title, error)
             status = RunStatus.KILLED
             if launched and MLFLOW_PARENT_RUN_ID not in run.data.tags:
                 mark_killed_later(run.info.run_id)
+            _at_the_end(_mark_runs_below_killed, run)
             print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
-        except Exception as error:
-            reason = _in_words(error)
-            _at_the_end(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
-            if reason is None:
-                raise
-            print(f"ml-pipes: {title}: {reason}", file=sys.stderr)
-            sys.exit(error.exit_status if isinstance(error, PipelineError) else 1)
         finally:
             _at_the_end(mlflow.log_metrics, seconds_as_metrics())
             _at_the_end(mlflow.end_run, RunStatus.to_string(status))
@@ -139,6 +137,16 @@ def check_tracking_server() -> None:
         ) from error
 
 
+def _fail(title: str, error: BaseException) -> NoReturn:
+    """Note why a step failed, and end it: an expected error with one line."""
+    reason = _in_words(error)
+    _at_the_end(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
+    if reason is None:
+        raise error
+    print(f"ml-pipes: {title}: {reason}", file=sys.stderr)
+    sys.exit(error.exit_status if isinstance(error, PipelineError) else 1)
+
+
 def _in_words(error: BaseException) -> str | None:
     """Return what an expected error says to a person; None if it is not expected."""
     cause: BaseException | None = error
@@ -161,6 +169,18 @@ def _at_the_end(note: Callable[..., Any], *arguments: Any) -> None:
         print(f"ml-pipes: the tracking store cannot be written: {error}", file=sys.stderr)
 
 
+def _mark_runs_below_killed(run: Run) -> None:
+    """Mark what ended below a step by its interrupt: MLflow calls that failed."""
+    client = mlflow.MlflowClient()
+    below = client.search_runs(
+        [run.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'FAILED' and "
+        f"attributes.end_time >= {int(interrupted_at[0] * 1000)}",
+    )
+    for one in below:
+        client.set_terminated(one.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
 def _end_with(parent: int) -> None:
     """Interrupt this step when `parent` is gone, even if it was killed."""
     while os.getppid() == parent:
@@ -173,6 +193,7 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
 
     Only once: MLflow and the terminal may both send a signal, and the second would disturb that.
     """
+    interrupted_at.append(time.time())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
