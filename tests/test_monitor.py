@@ -21,8 +21,9 @@ from serving.scorer import Feature, Manifest
 from steps import monitor
 from steps.monitor import monitoring_run, one_monitoring
 from steps.monitoring.bins import Bins, psi
+from steps.monitoring.champion import Champion
 from steps.monitoring.drift import Drift, measure_drift
-from steps.monitoring.evidence import last_evidence, note_evidence
+from steps.monitoring.evidence import Evidence, last_evidence, note_evidence
 from steps.monitoring.performance import Performance, measure_performance
 from steps.monitoring.picture import summary_picture
 from steps.monitoring.retraining import (
@@ -315,6 +316,20 @@ def test_labelled_predictions_of_other_features_are_left_out_and_counted(uri, sp
         assert other == 0
         found, other = labelled_rows(connection, "fraud", ["V1", "V3"], "Class")
         assert (len(found), other) == (0, 2)
+
+
+@pytest.mark.quick
+def test_after_a_retraining_traffic_is_compared_with_what_led_to_it(reference, manifest):
+    champion = Champion(Mock(tags={"metric": "ks"}), manifest, reference, None, 0.2, 0.3, None)
+    changed = window(1000, shift=3.0)
+    assert champion.assess(changed).drifted
+    before = START - timedelta(days=1)
+    for evidence, drifted in (
+        (table(900, shift=3.0), False),  # as it was then
+        (table(900), True),
+        (table(0), True),  # nothing was left of then
+    ):
+        assert champion.since(Evidence(before, evidence), changed, {}).drifted == drifted
 
 
 class TestEvidence:

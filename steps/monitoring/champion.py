@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from serving.registry import SCORER_IN_MODEL
 from serving.scorer import Manifest
-from steps.monitoring.drift import Drift, measure_drift
+from steps.monitoring.drift import FEWEST_ROWS, Drift, measure_drift
 from steps.monitoring.evidence import Evidence
 from steps.monitoring.performance import Performance, measure_performance
 from steps.monitoring.window import Window
@@ -109,7 +109,9 @@ class Champion:
             window: what was looked at.
             labelled: the labels recorded since then, by the id of their prediction.
         """
-        reference = replace(self.reference, rows=evidence.rows)
+        reference = self.reference
+        if len(evidence.rows) >= FEWEST_ROWS:
+            reference = replace(reference, rows=evidence.rows)
         fresh = window.since(evidence.until, labelled)
         return replace(self, reference=reference).assess(fresh)
 
