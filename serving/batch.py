@@ -4,6 +4,7 @@ A worker needs numpy, pandas, pyarrow and the library of the scorer, nothing els
 but `serving`.
 """
 
+import csv
 import hashlib
 import sys
 import uuid
@@ -20,12 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet
 from pyspark import SparkFiles, TaskContext
 
-from serving.errors import ServingError
+from serving.errors import InputError, ServingError
 from serving.prediction import entity_id, uuid_8
 from serving.scorer import Floats, PortableScorer
 
 # What is added to the columns of the input.
 PREDICTION_COLUMNS = ("prediction_id", "score", "label", "model_name", "model_version")
+# Where Spark keeps a line of CSV that does not fit its columns; empty for all other lines.
+MISFIT_LINE = "misfit line"
+# So much of it is shown, to be looked for: rows are counted within a part.
+SHOWN = 40
 ROWS_AT_ONCE = 20_000
 # Row groups of the output: large enough to be read fast, small enough to be held (40 MB).
 ROWS_A_GROUP = 120_000
@@ -102,7 +107,7 @@ class PartScorer:
     def of_partition(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score a partition of a Spark data frame; yield what came of it (`OUTCOME`)."""
         batches = iter(batches)
-        outcome = self._outcome(batches, f"part {_this_part()}")
+        outcome = self._outcome(self._fitting(batches), f"part {_this_part()}")
         for _ in batches:  # Spark wants its rows taken
             pass
         yield pa.RecordBatch.from_pylist([outcome._asdict()])
@@ -114,6 +119,21 @@ class PartScorer:
                 yield self._outcome(rows.read(), rows.file, rows.first)
             except FileNotFoundError as error:
                 yield Outcome(_this_part(), 0, 0, f"the workers of Spark must see it: {error}")
+
+    def _fitting(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Give batches without the column of misfit lines, which CSV has.
+
+        Raises:
+            InputError: there is such a line.
+        """
+        for batch in batches:
+            if MISFIT_LINE in batch.schema.names:
+                lines, batch = batch[MISFIT_LINE], batch.drop_columns([MISFIT_LINE])
+                if misfits := np.flatnonzero(lines.is_valid()).tolist():
+                    row = misfits[0]
+                    names = _load(SparkFiles.get(self.scorer)).names
+                    raise InputError(_misfit(lines[row].as_py(), batch, row, names))
+            yield batch
 
     def _outcome(self, batches: Iterable[pa.RecordBatch], origin: str, first: int = 0) -> Outcome:
         part = _this_part()
@@ -207,6 +227,17 @@ def _this_part() -> int:
     context = TaskContext.get()
     assert context is not None, "it runs as a task of Spark"
     return context.partitionId()
+
+
+def _misfit(line: str, batch: pa.RecordBatch, row: int, features: list[str]) -> str:
+    """Return what is wrong with a line of CSV that became, as far as possible, a row of a batch."""
+    (read,) = batch.slice(row, 1).to_pylist()
+    given = dict(zip(read, next(csv.reader([line])), strict=False))
+    for name in features:
+        if read[name] is None and given.get(name):
+            return f"column {name}, row {row}: must be a number, not {given[name][:SHOWN]!r}"
+    rule = f"must have one value for each of {len(read)} columns"
+    return f"row {row}: {rule}, not {line[:SHOWN]!r}"
 
 
 def _matrix(batch: pa.RecordBatch, names: list[str]) -> Floats:

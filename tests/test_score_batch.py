@@ -353,6 +353,7 @@ def test_ids_are_logged_as_the_service_logs_them(run_here, champion, table, tmp_
         ([2.0**53, np.nan], "column id, row 0: too large for a number, send it as a string"),
         ([True, False], "column id: must be text or whole numbers to be logged, it is boolean"),
     ],
+    ids=["too long", "inexact", "of another kind"],
 )
 def test_ids_that_the_log_would_not_take_are_refused_before_it_has_a_row(
     run_here, table, tmp_path, ids, message
@@ -370,9 +371,9 @@ def test_ids_of_parts_that_are_there_already_are_looked_at_too(
     source, output = tmp_path / "in.parquet", tmp_path / "out"
     table.head(2).assign(id=["1", "x" * 256]).to_parquet(source)
     read = read_input(spark, str(source), champion.scorer.names)
-    job = Job.of(read, champion.identity)
-    job.resume_in(unfinished := tmp_path / "out.unfinished")
-    score(read, job, champion, unfinished, check_ids=False)  # it may be anything
+    begun, unfinished = Job.of(read, champion.identity), tmp_path / "out.unfinished"
+    begun.resume_in(unfinished)
+    score(read, begun, champion, unfinished, check_ids=False)  # they may be anything
     with pytest.raises(DataError, match="column id, row 1: must have at most 255 characters"):
         run_here(source, output, log_predictions=True)
 
@@ -386,15 +387,45 @@ def test_an_empty_table_is_said_to_be_empty(spark, champion, table, tmp_path, ki
         score_here(spark, champion, source, tmp_path / "out")
 
 
-def test_a_row_that_cannot_be_scored_leaves_no_output(workspace, finished, table, tmp_path):
-    source, output = tmp_path / "in.parquet", tmp_path / "out"
+def test_a_row_that_cannot_be_scored_leaves_no_output(run_here, table, tmp_path):
+    source = tmp_path / "in.parquet"
     table.head(100).assign(V3=np.nan).to_parquet(source)
+    message = f"{source}: column V3, row 0: must not be missing (it never was in the data of this "
+    with pytest.raises(DataError, match=re.escape(message)) as refused:
+        run_here(source, tmp_path / "out")
+    assert str(refused.value).endswith(f"(counted from row 0 of {source})")
+    assert list(tmp_path.iterdir()) == [source], "the input must change, so nothing is kept"
+
+
+def test_text_in_place_of_a_number_ends_with_one_line(workspace, finished, table, tmp_path):
+    source, output = tmp_path / "in.csv", tmp_path / "out"
+    table.head(100).assign(V3="many").to_csv(source, index=False)
     done = run_it(workspace, source, output, spark_master="local[1]")
     assert done.returncode != 0
-    assert f"ml-pipes: score_batch: {source}: column V3, row 0: must not be missing" in done.stderr
-    assert f"(counted from row 0 of {source})" in done.stderr
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("ml-pipes:")]
+    assert f"score_batch: {source}: column V3, row 0: must be a number, not 'many'" in line
     assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == [source], "the input must change, so nothing is kept"
+    assert "\tat org.apache.spark" not in done.stderr
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (['"1,5"', *"23", "many", *"5" * 28], "column V3, row 0: must be a number, not 'many'"),
+        (["1"] * 31, f"row 0: must have one value for each of 32 columns, not '{'1,' * 20}'"),
+        (["1"] * 33, f"row 0: must have one value for each of 32 columns, not '{'1,' * 20}'"),
+    ],
+    ids=["text", "too short", "too long"],
+)
+def test_a_line_of_csv_that_does_not_fit_is_named(run_here, table, tmp_path, values, message):
+    source = tmp_path / "in.csv"
+    table.head(1).to_csv(source, index=False)
+    with source.open("a") as file:
+        file.write(",".join(values))
+    with pytest.raises(DataError, match=re.escape(f"{source}: {message} (counted from row")):
+        run_here(source, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_table_that_does_not_fit_is_refused_before_any_work(spark, champion, table, tmp_path):

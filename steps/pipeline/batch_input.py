@@ -11,7 +11,14 @@ import pyarrow.parquet
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
-from serving.batch import OUTCOME, PREDICTION_COLUMNS, Outcome, PartScorer, RowRange
+from serving.batch import (
+    MISFIT_LINE,
+    OUTCOME,
+    PREDICTION_COLUMNS,
+    Outcome,
+    PartScorer,
+    RowRange,
+)
 from steps.pipeline.errors import DataError
 
 # A part is a row group, unless there are fewer than the first; then each is divided, but not into
@@ -127,9 +134,11 @@ def _is_parquet(spark: SparkSession, file: str) -> bool:
 def _read_csv(spark: SparkSession, uri: str, features: list[str]) -> DataFrame:
     names = spark.read.option("header", True).csv(uri).columns
     kinds = [f"`{name}` {'double' if name in features else 'string'}" for name in names]
-    # FAILFAST: Spark would take text in place of a number for a missing value.
-    reader = spark.read.options(header=True, mode="FAILFAST", enforceSchema=False)
-    return reader.schema(", ".join(kinds)).csv(uri)
+    # Spark takes text in place of a number for a missing value, but keeps such a line.
+    reader = spark.read.options(
+        header=True, enforceSchema=False, columnNameOfCorruptRecord=MISFIT_LINE
+    )
+    return reader.schema(", ".join([*kinds, f"`{MISFIT_LINE}` string"])).csv(uri)
 
 
 def _footers(files: list[str]) -> dict[str, pa.parquet.FileMetaData]:
