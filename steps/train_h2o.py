@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from h2o.estimators import (
     H2OXGBoostEstimator,
 )
 from h2o.estimators.estimator_base import H2OEstimator
-from h2o.exceptions import H2ODependencyWarning, H2OError
+from h2o.exceptions import H2ODependencyWarning, H2OError, H2OServerError
 from sklearn.model_selection import train_test_split
 
 from serving.graphs import GENMODEL_JAR, MOJO_FILE
@@ -243,7 +243,8 @@ def h2o_server(url: str) -> Iterator[None]:
     """Connect to the H2O cluster at `url`, or to one of our own that ends with this step.
 
     Raises:
-        EngineError: there is no H2O at `url`, our own does not start, or it ends or fails.
+        EngineError: there is no H2O at `url` that we can use, our own does not start, or it ends
+            or fails.
     """
     try:
         with _cluster(url) if url else _own_server():
@@ -256,14 +257,36 @@ def h2o_server(url: str) -> Iterator[None]:
 
 @contextmanager
 def _cluster(url: str) -> Iterator[None]:
-    try:
-        h2o.connect(url=url, verbose=False)
-    except (H2OError, OSError) as error:
-        raise EngineError(f"h2o_url: no H2O answers at {url}: {_first_line(error)}") from error
+    _connect_to_cluster(url)
     try:
         yield
     finally:
         h2o.connection().close()
+
+
+def _connect_to_cluster(url: str) -> None:
+    """Connect, if the cluster is well and of the client's version: others differ in what they do.
+
+    Raises:
+        EngineError: it is not, or there is none.
+    """
+    try:
+        with redirect_stdout(None):  # what it prints on versions is for those who call its client
+            h2o.connect(url=url, verbose=False)
+    except H2OServerError as error:
+        raise EngineError(
+            f"h2o_url: the H2O cluster at {url} is not well: {_first_line(error)}; wait until all "
+            "of its nodes are there, or start it again"
+        ) from error
+    except (H2OError, OSError) as error:
+        raise EngineError(f"h2o_url: no H2O answers at {url}: {_first_line(error)}") from error
+    version = h2o.cluster().version
+    if version != h2o.__version__:
+        h2o.connection().close()
+        raise EngineError(
+            f"h2o_url: the H2O cluster at {url} is of version {version}, the client here of "
+            f"{h2o.__version__}: start it with the h2o.jar of that version, or leave h2o_url empty"
+        )
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Bad input: one clear line that says what to do, and nothing is registered."""
 
 import http.server
+import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -200,6 +202,10 @@ CASES = {
                     h2o_url="http://127.0.0.1:9"),
     "H2O without scheme": Bad("h2o_url: ", "train_h2o", h2o_url="nowhere"),
     "another server than H2O": Bad("no H2O answers at", "train_h2o", h2o_url="{server}"),
+    "H2O of another version": Bad("is of version 3.30.0.1, the client here of 3.46", "train_h2o",
+                                  h2o_url="{other_h2o}"),
+    "H2O that is not well": Bad("is not well: Cluster reports unhealthy status", "train_h2o",
+                                h2o_url="{other_h2o}/ill"),
     "refit of nothing": Bad("refit_of: run 123 is not a candidate", "train_h2o", 2,
                             refit_of="123"),
     "dead Spark": Bad("spark_master: no Spark answers at spark://127.0.0.1:9", "train_spark",
@@ -224,13 +230,49 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A server that is no H2O."""
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+@contextmanager
+def listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server that is no H2O."""
+    with listening(http.server.BaseHTTPRequestHandler) as url:
+        yield url
+
+
+class OtherH2O(http.server.BaseHTTPRequestHandler):
+    """What a client asks H2O first, answered by another version; below /ill by one not well."""
+
+    def do_GET(self) -> None:
+        cloud = {
+            "version": "3.30.0.1",
+            "branch_name": "rel-zahradnik",
+            "build_number": "1",
+            "build_too_old": False,
+            "consensus": True,
+            "cloud_healthy": not self.path.startswith("/ill/"),
+            "cloud_size": 2,
+            "bad_nodes": 1,
+        }
+        fields = [{"name": name} for name in cloud]
+        answer = {"__meta": {"schema_name": "CloudV3"}, **cloud}
+        if "/Metadata/schemas/" in self.path:
+            answer = {"__meta": {"schema_name": "MetadataV3"}, "schemas": [{"fields": fields}]}
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+
+@pytest.fixture(scope="module")
+def other_h2o():
+    with listening(OtherH2O) as url:
+        yield url
 
 
 class Steps:
@@ -278,10 +320,10 @@ def data_run(in_process):
 @pytest.mark.quick
 @pytest.mark.parametrize("name", CASES)
 def test_one_line_says_what_is_wrong_and_nothing_is_registered(
-    name, folder, server, in_process, data_run, capfd
+    name, folder, server, other_h2o, in_process, data_run, capfd
 ):
     case = CASES[name]
-    known = {"folder": folder, "server": server, "data_run": data_run}
+    known = {"folder": folder, "server": server, "other_h2o": other_h2o, "data_run": data_run}
     parameters = {n: value.format(**known) for n, value in case.parameters.items()}
     given = {"data_run_id": data_run, "training_run_ids": data_run, "output": f"{folder}/new.csv"}
     parameters = given | parameters
