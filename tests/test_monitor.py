@@ -342,7 +342,7 @@ class TestEvidence:
 
     @staticmethod
     def looked_at(version: ModelVersion) -> Run:
-        with monitoring_run("fraud") as run:
+        with mlflow.start_run(), monitoring_run("fraud") as run:
             mlflow.set_tag("model_run_id", version.run_id)
         return run
 
