@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -47,8 +47,9 @@ TARGET, TIME = "Class", "Time"
 # What the folder holds, so that cleaning never removes anything else.
 MARK = "made-by-ml-pipes-demo"
 BATCH = 50
-# While the loop trains again, some rows come at a time, as many as last for five minutes.
-FEW, PAUSE = 5, 0.5
+# While the loop trains again, some rows come at a time: all would last for twelve minutes, so that
+# a slow machine has rows left for what comes after.
+FEW, PAUSE = 2, 0.5
 # Shares of the rows, in time order: training, traffic as it was, traffic that has changed; what
 # is left comes in while the loop trains again, and after that.
 TRAINING, AS_IT_WAS, CHANGED = 0.5, 0.6, 0.8
@@ -82,15 +83,16 @@ def demo(folder: str, clean: bool) -> None:
         traffic.send(changed)
         traffic.tell_outcomes(changed)
         log.info("4. monitor looks again, and may train; traffic goes on meanwhile")
-        with traffic.going_on(later):
+        stream = Traffic(url)
+        with stream.going_on(later) as sender:
             noticed = look(uri, len(changed), retrain="auto")
-            traffic.wait_for(new_champion(noticed))
+            stream.wait_for(new_champion(noticed), sender)
         log.info("5. The new champion answers; the outcomes follow")
-        after = later.iloc[traffic.place :]
+        after = later.iloc[stream.sent :]
         traffic.send(after)
         traffic.tell_outcomes(later)
         recovered = look(uri, len(after), retrain="never")
-    report([before, noticed, recovered], traffic, uri)
+    report([before, noticed, recovered], traffic, stream, uri)
 
 
 def divide(sample: pd.DataFrame) -> list[pd.DataFrame]:
@@ -137,8 +139,8 @@ def new_champion(noticed: dict[str, Any]) -> str:
     if str(champion.version) == noticed["model_version"]:
         why = noticed.get("retraining_decision") or noticed.get("retrained", "nothing was found")
         raise EngineError(
-            f"version {champion.version} of {MODEL} is still champion: {why}; look at the run "
-            f"{noticed['run_id']} in mlflow ui"
+            f"version {champion.version} of {MODEL} is still champion: {why}; look in mlflow ui at "
+            f"the run {noticed['run_id']} of the experiment '{MODEL} monitoring'"
         )
     return str(champion.version)
 
@@ -171,7 +173,7 @@ def running_service(uri: str, place: Path) -> Iterator[str]:
 def _is_ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/health/ready", timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
@@ -184,8 +186,7 @@ class Traffic:
         sent: how many rows.
         answered: the prediction ids of all answers.
         refused: how many of the rows got none.
-        versions: those that answered, in the order of their first answers.
-        place: at which row the traffic in the background ended.
+        versions: those that answered, one after the other.
     """
 
     url: str
@@ -193,7 +194,6 @@ class Traffic:
     answered: list[str] = field(default_factory=list)
     refused: int = 0
     versions: list[str] = field(default_factory=list)
-    place: int = 0
 
     def send(self, rows: pd.DataFrame) -> None:
         """Ask for predictions in the order of the rows, some at a time."""
@@ -202,20 +202,21 @@ class Traffic:
                 self._ask(session, rows.iloc[start : start + BATCH])
 
     @contextmanager
-    def going_on(self, rows: pd.DataFrame) -> Iterator[None]:
-        """Send `rows` slowly in the background until the context ends; note how far it came."""
+    def going_on(self, rows: pd.DataFrame) -> Iterator["Future[None]"]:
+        """Send `rows` slowly in the background until the context ends; give what sends them."""
         enough = threading.Event()
 
         def send_slowly() -> None:
             with requests.Session() as session:
-                while self.place < len(rows) and not enough.wait(PAUSE):
-                    self._ask(session, rows.iloc[self.place : self.place + FEW])
-                    self.place += FEW
+                for start in range(0, len(rows), FEW):
+                    if enough.wait(PAUSE):
+                        return
+                    self._ask(session, rows.iloc[start : start + FEW])
 
         with ThreadPoolExecutor(1) as background:
             sender = background.submit(send_slowly)
             try:
-                yield
+                yield sender
             finally:
                 enough.set()
             sender.result()
@@ -234,7 +235,7 @@ class Traffic:
             return
         content = answer.json()
         self.answered += [one["prediction_id"] for one in content["predictions"]]
-        if (version := content["model"]["version"]) not in self.versions:
+        if (version := content["model"]["version"]) not in self.versions[-1:]:
             self.versions.append(version)
 
     def tell_outcomes(self, rows: pd.DataFrame) -> None:
@@ -246,14 +247,17 @@ class Traffic:
         answer = requests.post(f"{self.url}/feedback", json={"labels": labels}, timeout=60)
         answer.raise_for_status()
 
-    def wait_for(self, version: str) -> None:
-        """Wait until the service answers with `version`.
+    def wait_for(self, version: str, sender: "Future[None]") -> None:
+        """Wait until the service answers what `sender` sends with `version`.
 
         Raises:
-            EngineError: it does not.
+            EngineError: it does not, or no row was left to ask it with.
         """
         deadline = time.monotonic() + START_SECONDS
         while version not in self.versions:
+            if sender.done():
+                sender.result()  # if an error ended it, that is what there is to say
+                raise EngineError(f"all rows were sent before version {version} took over")
             if time.monotonic() > deadline:
                 raise EngineError(f"the service did not take over version {version}")
             time.sleep(0.2)
@@ -263,17 +267,19 @@ def _ids(rows: pd.DataFrame) -> list[str]:
     return [f"demo-{number}" for number in rows.index]
 
 
-def report(found: list[dict[str, Any]], traffic: Traffic, uri: str) -> None:
+def report(found: list[dict[str, Any]], traffic: Traffic, stream: Traffic, uri: str) -> None:
     """Say what happened, and log it with the pictures of the three looks.
 
+    Args:
+        found: by the three looks.
+        traffic: what came in before and after the takeover.
+        stream: what came in meanwhile.
+        uri: of the prediction log.
+
     Raises:
-        EngineError: an answer is not in the log, or a request got none.
+        EngineError: an answer is not in the log, a row got none, or not both versions answered
+            in the stream, one after the other.
     """
-    engine = connect(uri)
-    with engine.connect() as connection:
-        stored = set(connection.execute(sa.select(predictions.c.prediction_id)).scalars())
-    engine.dispose()
-    lost = len(set(traffic.answered) - stored)
     lines = []
     for title, look_ in zip(("As it was", "Changed", "After"), found, strict=True):
         lines += [
@@ -281,22 +287,37 @@ def report(found: list[dict[str, Any]], traffic: Traffic, uri: str) -> None:
             f"degraded {look_['performance_degraded']}; {look_['performance_reason']}"
         ]
         _copy_picture(look_["run_id"], title)
+    answered = [*traffic.answered, *stream.answered]
+    counts = {
+        "sent": traffic.sent + stream.sent,
+        "answered": len(answered),
+        "refused": traffic.refused + stream.refused,
+        "lost": count_lost(answered, uri),
+    }
+    versions = ", then ".join(stream.versions)
+    total = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    lines += [f"Rows: {total}; during the takeover version {versions} answered"]
     text = "\n".join(lines)
-    answered = len(traffic.answered)
-    counts = {"sent": traffic.sent, "answered": answered, "refused": traffic.refused, "lost": lost}
     mlflow.log_metrics({name: float(count) for name, count in counts.items()})
-    mlflow.set_tag("versions", ", then ".join(traffic.versions))
+    mlflow.set_tag("versions", versions)
     mlflow.log_text(text, "what_happened.txt")
     log.info(
-        "\n%s\n%s rows sent, %s answered, %s refused, %s answers lost\n"
-        "Next: mlflow ui (experiment '%s monitoring'), then make demo ARGS=\"-P clean=true\"",
-        text, f"{traffic.sent:,}", f"{answered:,}", traffic.refused, lost, MODEL,
+        "\n%s\nNext: mlflow ui (experiment '%s monitoring'), then make demo ARGS=\"-P clean=true\"",
+        text, MODEL,
     )  # fmt: skip
-    if lost or traffic.refused or traffic.sent != answered:
-        raise EngineError(
-            f"of {traffic.sent} rows {answered} were answered and {traffic.refused} refused; "
-            f"{lost} answers were lost"
-        )
+    if counts["lost"] or counts["refused"] or counts["sent"] != counts["answered"]:
+        raise EngineError(f"not every row has an answer that was kept: {total}")
+    if stream.versions != [found[0]["model_version"], found[-1]["model_version"]]:
+        raise EngineError(f"the takeover was not seen: version {versions} answered meanwhile")
+
+
+def count_lost(answered: list[str], uri: str) -> int:
+    """Return how many answers have no row of their own in the prediction log at `uri`."""
+    engine = connect(uri)
+    with engine.connect() as connection:
+        stored = set(connection.execute(sa.select(predictions.c.prediction_id)).scalars())
+    engine.dispose()
+    return len(answered) - len(stored.intersection(answered))
 
 
 def _copy_picture(run_id: str, title: str) -> None:
