@@ -64,6 +64,8 @@ SECONDS_AT_MOST = {"full": 1800, "quick": 300}
 # H2O stops early and blends on rows that come out of the training split.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
 START_SECONDS = 60
+# So begins what H2O's client says of a failed job, in a plain OSError.
+FAILED_JOB = "Job with key "
 
 ESTIMATORS: dict[str, type[H2OEstimator]] = {
     "drf": H2ORandomForestEstimator,
@@ -118,15 +120,9 @@ def search(splits: Splits, profile: str, seed: int) -> list[Fitted]:
         )
     board = automl.leaderboard.as_data_frame()
     mlflow.log_table(board, "h2o_leaderboard.json")
+    _warn_of_losses(automl, list(board["model_id"]), profile)
     if board.empty:
         raise EngineError("H2O AutoML gave no model; see its messages above")
-    single = sum(not name.startswith("StackedEnsemble") for name in board["model_id"])
-    if single < MODELS[profile]:
-        log.warning(
-            "H2O AutoML gave %d of %d models; those that it had no time or memory for may come "
-            "another time: this search does not repeat",
-            single, MODELS[profile],
-        )  # fmt: skip
     with spent_on("data"):
         validation = _upload(splits.validation)
     y = splits.validation.y
@@ -148,6 +144,19 @@ def refit(splits: Splits, configuration: Configuration) -> Fitted:
     with progress(f"H2O fits {configuration['algo']} on training and validation rows"):
         estimator.train(x=splits.names, y=splits.target, training_frame=rows)
     return _fitted(estimator, validation, configuration["name"])
+
+
+def _warn_of_losses(automl: H2OAutoML, names: list[str], profile: str) -> None:
+    single = sum(not name.startswith("StackedEnsemble") for name in names)
+    if int(automl.training_info["duration_secs"]) >= SECONDS_AT_MOST[profile]:
+        log.warning(
+            "H2O AutoML was cut off after %d s with %d of %d models: such a search does not repeat",
+            SECONDS_AT_MOST[profile],
+            single,
+            MODELS[profile],
+        )
+    elif single < MODELS[profile]:
+        log.warning("H2O AutoML gave only %d of %d models", single, MODELS[profile])
 
 
 def _portions(training: Part, seed: int) -> list[Part]:
@@ -250,8 +259,8 @@ def h2o_server(url: str) -> Iterator[None]:
         with _cluster(url) if url else _own_server():
             yield
     except (H2OError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's; a failed job of H2O is an OSError without a number
+        if not isinstance(error, H2OError) and not str(error).startswith(FAILED_JOB):
+            raise  # it speaks of a file or of the tracking store
         raise EngineError(f"H2O failed: {_first_line(error)}") from error
 
 

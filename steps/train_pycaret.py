@@ -5,6 +5,7 @@ mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 """
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,10 @@ def compare(splits: Splits, profile: str, seed: int) -> list[Fitted]:
         )
     board = experiment.pull()
     mlflow.log_table(board.round(4).reset_index(drop=True), "pycaret_comparison.json")
-    if len(board) < len(offered):
-        log.warning("PyCaret could fit only %d of %d classifiers", len(board), len(offered))
+    # PyCaret calls them by their places.
+    missing = [name for place, name in enumerate(offered) if str(place) not in board.index]
+    if missing:
+        log.warning("PyCaret could not fit %s; see its messages above", ", ".join(missing))
     if not best:
         raise EngineError("PyCaret could fit no classifier; see its messages above")
     preprocessing = _plain_steps(experiment.get_config("pipeline"))
@@ -185,12 +188,27 @@ def _experiment(splits: Splits, seed: int) -> ClassificationExperiment:
             normalize=True,
             session_id=seed,
             memory=False,  # it would leave a cache in the temporary folder
-            system_log=False,
+            system_log=_errors_only(),
             html=False,
             verbose=False,
         )
     experiment.add_metric("ks", "KS", _ks_of_probabilities, target="pred_proba")
     return experiment
+
+
+def _errors_only() -> logging.Logger:
+    """Return what PyCaret writes its log to: a line for each classifier that fails."""
+    errors = log.getChild("pycaret")
+    errors.setLevel(logging.ERROR)
+    errors.addFilter(_with_reason)
+    return errors
+
+
+def _with_reason(record: logging.LogRecord) -> bool:
+    """Say in one line what PyCaret says in two records: what failed, and a traceback."""
+    text = " ".join(str(record.msg).split())
+    record.msg = f"{text} {sys.exc_info()[1]!r}"
+    return not text.startswith("Traceback")
 
 
 def _ks_of_probabilities(y: Any, probability: Any, **_: Any) -> float:

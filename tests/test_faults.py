@@ -1,20 +1,29 @@
 """What a run makes of an engine that fails, of a kill at any moment, and of a full disk."""
 
+import logging
 import os
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
+import h2o
 import mlflow
+import pandas as pd
 import psutil
 import pytest
+from h2o.estimators import H2OGradientBoostingEstimator
+from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
 
+from steps import train_h2o, train_pycaret
 from steps.main import select
-from steps.pipeline.errors import StepError
+from steps.pipeline.errors import EngineError, StepError
+from steps.pipeline.splits import Part, write_parquet
 from tests.conftest import (
     MLFLOW,
     Running,
@@ -80,6 +89,57 @@ def test_a_winner_whose_engine_fails_to_fit_it_again_is_champion_as_it_was_found
     with tracked(workspace), patch("steps.main.run_step", failed):
         found = select({"model_name": "no-refit"}, False, reasons)
     assert (found.info.run_id, reasons) == (selection.info.run_id, ["no refit"])
+
+
+@pytest.fixture
+def splits(table, tmp_path, monkeypatch):
+    """Small splits whose engine logs no table."""
+    monkeypatch.setattr("mlflow.log_table", lambda *_: None)
+    features = ["V1", "V2"]
+
+    def part(name: str, frame: pd.DataFrame) -> Part:
+        file = tmp_path / f"{name}.parquet"
+        write_parquet(frame, file)
+        return Part(name, file, frame, features, "Class")
+
+    rows = table.drop(columns="Time")
+    return SimpleNamespace(
+        target="Class",
+        names=features,
+        has_missing=False,
+        training=part("training", rows[:300]),
+        validation=part("validation", rows[300:]),
+    )
+
+
+def test_what_h2o_lost_is_said(splits, monkeypatch, caplog):
+    monkeypatch.setitem(train_h2o.SECONDS_AT_MOST, "quick", 1)
+    monkeypatch.setitem(train_h2o.MODELS, "quick", 50)
+    failing = H2OGradientBoostingEstimator(custom_metric_func="python:missing=missing.Metric")
+    failed = pytest.raises(EngineError, match=r"^H2O failed: Job with key .* failed with an .*$")
+    with caplog.at_level(logging.WARNING), failed, train_h2o.h2o_server(""):
+        h2o.no_progress()
+        train_h2o.search(splits, "quick", seed=7)
+        frame = train_h2o._upload(splits.training)
+        failing.train(x=splits.names, y=splits.target, training_frame=frame)
+    assert "cut off after 1 s with " in caplog.text
+    assert "of 50 models: such a search does not repeat" in caplog.text
+
+
+class Unfit(DecisionTreeClassifier):
+    def fit(self, *_, **__):
+        raise ValueError("no")
+
+
+def test_a_classifier_that_pycaret_cannot_fit_is_named(splits, monkeypatch, caplog):
+    offered = {"Naive Bayes": GaussianNB(), "Decision Tree": Unfit()}
+    monkeypatch.setattr(train_pycaret, "classifiers", lambda *_: offered)
+    with caplog.at_level(logging.WARNING):
+        (fitted,) = train_pycaret.compare(splits, "quick", seed=7)
+    assert fitted.algorithm == "Naive Bayes"
+    assert "PyCaret could not fit Decision Tree" in caplog.text
+    assert "raised an exception or returned all 0.0: ValueError('no')" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def metrics_of(workspace: Workspace, main_run_id: str) -> dict[str, dict[str, float]]:
