@@ -39,6 +39,7 @@ def rollback(model_name: str) -> None:
                 "from it, run this again",
                 model_name, number_of(model_name, CHAMPION),
             )  # fmt: skip
+            ledger.log_history(model_name)
             return
         present, earlier = (number_of(model_name, alias) for alias in (CHAMPION, PREVIOUS))
         if present == earlier:

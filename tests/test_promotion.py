@@ -391,8 +391,9 @@ def test_a_rollback_that_is_killed_anywhere_is_finished_or_was_none(versions, mo
     assert not any(UNFINISHED in one.tags for one in versions.search_model_versions())
 
 
-def test_a_promotion_killed_after_its_alias_is_finished(versions, monkeypatch):
-    change = Change.of_this_process(SELECTION, "run", "2", "better")
+@pytest.mark.parametrize(("after", "previous"), [("2", "2"), ("deleted since", "1")])
+def test_a_promotion_killed_after_its_alias_is_finished(versions, monkeypatch, after, previous):
+    change = Change.of_this_process(SELECTION, "run", after, "better")
     versions.create_model_version("fraud", "nowhere", tags=change.as_tag)
     versions.set_registered_model_alias("fraud", "champion", "3")
     with one_selection("fraud") as finished:
@@ -400,7 +401,7 @@ def test_a_promotion_killed_after_its_alias_is_finished(versions, monkeypatch):
     monkeypatch.setattr(registry.Change, "was_interrupted", True)
     with one_selection("fraud") as finished:
         assert finished == [change]
-    assert number_of("fraud", "previous") == "2"
+    assert number_of("fraud", "previous") == previous
     assert ledger.history("fraud")[-1].version == "3"
 
 

@@ -230,6 +230,7 @@ def _finish_interrupted(model_name: str) -> list[Change]:
         if tag := version.tags.get(UNFINISHED):
             change = Change(**json.loads(tag))
             if change.was_interrupted and _finish(model_name, str(version.version), change):
+                log.info("%s of %s was interrupted: finished", change.by, model_name)
                 finished.append(change)
     return finished
 
@@ -242,7 +243,8 @@ def _finish(model_name: str, version: str, change: Change) -> bool:
     client = mlflow.MlflowClient()
     champion = find_champion(model_name)
     if champion is not None and str(champion.version) == version:
-        if change.after:
+        versions = client.search_model_versions(f"name = '{model_name}'")
+        if change.after in {str(one.version) for one in versions}:  # not deleted since
             client.set_registered_model_alias(model_name, PREVIOUS, change.after)
         _set_stage(model_name, version)
         reigns = ledger.history(model_name)
