@@ -1,13 +1,15 @@
 """What a step starts: nothing that others can reach, and nothing that outlives it."""
 
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
 import psutil
 import pytest
 
-from tests.conftest import Running, family, java_of, named, wait_for
+from tests.conftest import PROJECT, Running, Workspace, family, java_of, named, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
@@ -103,3 +105,40 @@ def test_an_interrupted_workflow_ends_all_it_started_and_is_marked(workspace, st
     assert statuses()["train_h2o"] == "KILLED"
     (training, *_) = workspace.runs("attributes.run_name = 'train_h2o'")
     assert "error" not in training.data.tags
+
+
+CANCELLED = """
+import os, signal
+import mlflow
+from steps.pipeline.step import step
+
+@step
+def cancelled() -> None:
+    with mlflow.start_run(run_name="recorded", nested=True):
+        pass
+    with mlflow.start_run(run_name="open", nested=True):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("Job was cancelled by the user")
+
+cancelled()
+"""
+
+
+def test_an_interrupt_that_a_library_made_an_error_of_is_one(tmp_path):
+    workspace = Workspace(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", CANCELLED],
+        cwd=workspace.folder,
+        env=workspace.environment(PYTHONPATH=str(PROJECT)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "ml-pipes: cancelled: interrupted"
+    (run,) = workspace.runs("attributes.run_name = 'cancelled'")
+    assert (run.info.status, "error" in run.data.tags) == ("KILLED", False)
+    children = workspace.children(run.info.run_id)
+    statuses = {child.info.run_name: child.info.status for child in children}
+    assert statuses == {"recorded": "FINISHED", "open": "KILLED"}
