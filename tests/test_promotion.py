@@ -329,11 +329,20 @@ class Killed(BaseException):
     """As by SIGKILL: nothing that the process still wants to do comes about."""
 
 
+@pytest.fixture(scope="module")
+def registry_alone(tmp_path_factory) -> Workspace:
+    """A registry without any run."""
+    workspace = Workspace(tmp_path_factory.mktemp("registry"))
+    with tracked(workspace):
+        MlflowClient().search_registered_models()  # sets it up
+    return workspace
+
+
 @pytest.fixture
-def versions(tmp_path, monkeypatch) -> Iterator[MlflowClient]:
-    """Versions 1 and 2 of a model, of which 2 is champion; on a registry of its own."""
+def versions(registry_alone, tmp_path, monkeypatch) -> Iterator[MlflowClient]:
+    """Versions 1 and 2 of a model, of which 2 is champion."""
     monkeypatch.setenv("MLPIPES_CACHE", str(tmp_path))
-    with tracked(Workspace(tmp_path)):
+    with tracked(registry_alone):
         client = MlflowClient()
         client.create_registered_model("fraud")
         for _ in range(2):
@@ -342,6 +351,7 @@ def versions(tmp_path, monkeypatch) -> Iterator[MlflowClient]:
         client.set_registered_model_alias("fraud", "previous", "1")
         ledger.note("fraud", "2", "1", SELECTION, "run", "better")
         yield client
+        client.delete_registered_model("fraud")
 
 
 WRITES = (

@@ -85,7 +85,7 @@ def test_with_uv_and_its_own_slim_environment(
     assert len(logged(database)) == len(rows)
 
 
-@pytest.mark.parametrize("engine", ["h2o", "pycaret"])
+@pytest.mark.parametrize("engine", ["h2o", pytest.param("pycaret", marks=pytest.mark.slow)])
 def test_every_answered_row_survives_a_kill(served, champion_of, rows, database, engine):
     name = champion_of(engine)
     answered: list[str] = []
