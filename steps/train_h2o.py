@@ -342,7 +342,8 @@ def _connect(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            h2o.connect(url=f"http://127.0.0.1:{port}", verbose=False, strict_version_check=False)
+            with redirect_stdout(None):  # it tells users to install a newer H2O, which does not fit
+                h2o.connect(url=f"http://127.0.0.1:{port}", verbose=False)
         except (H2OError, OSError) as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise EngineError(f"H2O did not start: {_last_words(output)}") from error
