@@ -112,6 +112,7 @@ def splits(table, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_what_h2o_lost_is_said(splits, monkeypatch, caplog):
     monkeypatch.setitem(train_h2o.SECONDS_AT_MOST, "quick", 1)
     monkeypatch.setitem(train_h2o.MODELS, "quick", 50)
