@@ -36,7 +36,7 @@ from steps.monitoring.retraining import log_table, prepare, too_few_labels
 from steps.monitoring.window import read_window
 from steps.pipeline.errors import BusyError, ParameterError, StepError
 from steps.pipeline.log_reader import check_window, open_log
-from steps.pipeline.origin import note_origin
+from steps.pipeline.origin import BASE, MONITORING_RUN
 from steps.pipeline.plots import log_pictures
 from steps.pipeline.registry import lock_of
 from steps.pipeline.step import step
@@ -74,7 +74,7 @@ def monitor(
         findings = champion.assess(seen)
         with monitoring_run(model_name) as run:
             log_findings(findings, champion)
-        mlflow.set_tag("monitoring_run_id", run.info.run_id)
+        mlflow.set_tag(MONITORING_RUN, run.info.run_id)
         log.info("%s version %s: %s", model_name, champion.version, findings)
         if retrain != "never":
             consider_retraining(retrain, uri, champion, findings, run)
@@ -223,7 +223,7 @@ def train_again(log_uri: str, champion: Champion, findings: Findings, run: Run) 
         "a feature): %s",
         f"{prepared.new:,}", f"{prepared.known:,}", f"{prepared.other:,}", findings.title,
     )  # fmt: skip
-    note_origin(run.info.run_id, prepared.base_run_id)
+    mlflow.set_tag(BASE, prepared.base_run_id)
     parameters = prepared.parameters | {"data": log_table(prepared.table)}
     failure = None
     try:

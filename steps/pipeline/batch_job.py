@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from serving.prediction import ModelIdentity
 from steps.pipeline.batch_input import BatchInput
 from steps.pipeline.errors import BusyError, ParameterError
-from steps.pipeline.sources import cache_folder
+from steps.pipeline.locks import lock_for
 
 log = logging.getLogger("ml-pipes")
 
@@ -86,11 +86,8 @@ def one_scoring(output: Path) -> Iterator[None]:
         BusyError: another does.
         ParameterError: another has made it since the parameters were read.
     """
-    locks = cache_folder() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(f"output {output.resolve()}".encode()).hexdigest()[:16]
     try:
-        held = FileLock(locks / f"{name}.lock").acquire(blocking=False)
+        held = lock_for(f"output {output.resolve()}").acquire(blocking=False)
     except Timeout:
         raise BusyError(
             f"output: {output} is being made by another process: wait, or take another name"

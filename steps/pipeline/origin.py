@@ -16,11 +16,6 @@ BASE = "base_data_run_id"
 RUNS_URI = "runs:/"
 
 
-def note_origin(monitoring_run_id: str, base_run_id: str) -> None:
-    """Note on the active run where the table comes from that it is going to log."""
-    mlflow.set_tags({MONITORING_RUN: monitoring_run_id, BASE: base_run_id})
-
-
 def origin_of(data_run_id: str) -> dict[str, str]:
     """Return what was noted of the table that a run of `load_data` split; empty if nothing was."""
     data = as_given(mlflow.get_run(data_run_id).data.params).get("data", "")

@@ -1,6 +1,5 @@
 """The champion in the MLflow Model Registry: its artifact, its version, its aliases."""
 
-import hashlib
 import json
 import logging
 import platform
@@ -26,10 +25,10 @@ from serving.scorer import Manifest
 from serving.signature import signature
 from steps.pipeline import ledger
 from steps.pipeline.errors import RegistryError
+from steps.pipeline.locks import lock_for
 from steps.pipeline.parameters import PROJECT
 from steps.pipeline.reference import REFERENCE_IN_MODEL, Reference
 from steps.pipeline.requirements import pinned
-from steps.pipeline.sources import cache_folder
 
 if TYPE_CHECKING:  # what reads the registry only starts a second sooner
     from steps.pipeline.rows import Seen
@@ -154,10 +153,7 @@ def downloaded(model_name: str, version: str) -> Iterator[Path]:
 
 def lock_of(model_name: str, purpose: str = "") -> FileLock:
     """Return the lock of this machine for a purpose with a registered model."""
-    key = f"{mlflow.get_registry_uri()} {model_name} {purpose}".strip()
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+    return lock_for(f"{mlflow.get_registry_uri()} {model_name} {purpose}".strip())
 
 
 @dataclass(frozen=True)
