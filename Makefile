@@ -1,4 +1,4 @@
-# What people type. `make` alone lists it.
+# The project's commands. `make` lists them.
 
 ARGS ?=
 VENV := .venv
@@ -8,70 +8,73 @@ export DO_NOT_TRACK := true
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow demo serve ui lint audit env containers lock clean
+.PHONY: help run test test-slow bench demo serve ui lint audit env containers lock clean
 
-help: ## List the commands
+help: ## List all commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/run ## Train, compare and promote on the full real data (ARGS="-P data=sample -P profile=quick")
+run: $(VENV)/run ## Train, compare and promote on the full data set (ARGS="-P data=sample -P profile=quick")
 	mlflow run . --env-manager local $(ARGS)
 
-test: $(VENV)/dev ## Run all tests but the slow ones (ARGS="-m quick" for the quick ones)
-	python -m pytest $(ARGS)
+test: $(VENV)/dev ## Run all tests except the slow ones (ARGS="-m quick" for the quick ones only)
+	python -m pytest --numprocesses logical --maxprocesses 4 $(ARGS)
 
-test-slow: $(VENV)/dev ## Run the tests that take long or need much
+test-slow: $(VENV)/dev ## Run the slow tests
 	python -m pytest -m slow $(ARGS)
 
-demo: $(VENV)/run ## Play the closed loop in a few minutes: drift, retraining, a new champion (ARGS="-P clean=true" removes it)
+bench: $(VENV)/dev ## Run the benchmarks of serving (ARGS="serving --short" for a short round)
+	python -m benchmarks $(ARGS)
+
+demo: $(VENV)/run ## Show the closed loop: drift, retraining, a new champion (ARGS="-P clean=true" removes the demo)
 	mlflow run . -e demo --env-manager local $(ARGS)
 
-serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001; it logs each prediction (ARGS="--workers 2")
+serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001 and log its predictions (ARGS="--workers 2")
 	uvicorn serving.app:app --host 127.0.0.1 --port 5001 --no-access-log $(ARGS)
 
-ui: $(VENV)/run ## Open MLflow's pages on 127.0.0.1:5000
+ui: $(VENV)/run ## Start the MLflow UI on 127.0.0.1:5000
 	mlflow ui --host 127.0.0.1 --port 5000
 
-lint: $(VENV)/dev ## Check format, style and types
+lint: $(VENV)/dev ## Check formatting, style and types
 	ruff format --check .
 	ruff check .
 	mypy
-	hadolint Dockerfile
+	hadolint containers/Dockerfile
 	check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 
-audit: ## Look the locks up in a database of known vulnerabilities (needs uv and a network)
+audit: ## Check the locks for known vulnerabilities (requires uv and network access)
 	containers/audit
 
-env: ## Write .env with random passwords for the containers; what is there stays
+env: ## Write .env with random passwords for the containers; existing values are kept
 	@containers/write-env
 
-containers: env ## Build the images and start them: the UI on 127.0.0.1:5000, the API on 127.0.0.1:5001
+containers: env ## Build and start the containers: MLflow on 127.0.0.1:5000, the service on 127.0.0.1:5001
 	@docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1 || { \
-	  echo "No running container engine: install Docker with its compose plugin and start it" >&2; exit 1; }
+	  echo "No container engine is running: install Docker with its compose plugin and start it" >&2; exit 1; }
 	docker compose up --build --wait
 
-lock: ## Renew the locks from the .in files (needs uv) and what is generated from them
-	uv pip compile requirements.in --output-file requirements.txt $(LOCK_FLAGS)
-	for part in pip dev serving tracking; do \
-	  uv pip compile requirements-$$part.in --output-file requirements-$$part.txt $(LOCK_FLAGS) || exit 1; \
+lock: ## Update the locks from requirements/*.in (requires uv), and all generated files
+	uv pip compile requirements/pipeline.in --output-file requirements.txt $(LOCK_FLAGS)
+	cd requirements && for name in pip dev serving tracking; do \
+	  uv pip compile $$name.in --output-file $$name.txt $(LOCK_FLAGS) || exit 1; \
 	done
-	python -m tests.generated
+	python -m tests.support.generated_files
 
-clean: ## Remove the environment; runs, models and logged predictions stay
+clean: ## Remove the environment; runs, models and logged predictions are kept
 	rm -rf $(VENV)
 
 LOCK_FLAGS := --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --quiet
 
-# --- The environment: made by uv if it is there, else by venv and pip. Both compile the
-# libraries to bytecode, without which each step would start several seconds later.
+# The environment is created with uv if it is installed, otherwise with venv and pip. Libraries are
+# compiled to bytecode on installation: without it, each step would start several seconds later.
 
 $(VENV)/run: requirements.txt
 	@$(create_environment)
 	@$(call install,-r requirements.txt)
 	@touch $@
 
-$(VENV)/dev: requirements.txt requirements-dev.txt $(VENV)/run
-	@$(call install,-r requirements.txt -r requirements-dev.txt)
+$(VENV)/dev: requirements.txt requirements/dev.txt $(VENV)/run
+	@$(call install,-r requirements.txt -r requirements/dev.txt)
 	@touch $@
 
 define create_environment
@@ -83,7 +86,7 @@ if [ ! -x $(VENV)/bin/python ]; then \
       then found=$$python; break; fi; \
     done; \
     if [ -z "$$found" ]; then \
-      echo "Python 3.11 is needed (PyCaret takes no newer one) and was not found: install it, or uv" >&2; \
+      echo "Python 3.11 was not found (PyCaret does not support newer versions): install it, or uv" >&2; \
       exit 1; \
     fi; \
     $$found -m venv $(VENV); \
@@ -96,7 +99,7 @@ echo "Installing into $(VENV) (2 GB; a few minutes the first time) ..."; \
 if command -v uv >/dev/null; \
 then uv pip install --quiet --python $(VENV)/bin/python --compile-bytecode --require-hashes $(1); \
 else \
-  for locked in "-r requirements-pip.txt" "$(1)"; do \
+  for locked in "-r requirements/pip.txt" "$(1)"; do \
     $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
       $$locked || exit 1; \
   done; \

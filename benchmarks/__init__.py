@@ -1,1 +1,1 @@
-"""Scripts that measure, and record what was measured."""
+"""Benchmarks, and the record of a run for the documentation."""

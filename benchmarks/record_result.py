@@ -1,6 +1,6 @@
-"""Record the newest finished run of `main` in docs/, for the README.
+"""Record of the newest finished run of `main`, for the documentation.
 
-make run && python -m benchmarks.record_result && python -m tests.generated
+make run && python -m benchmarks.record_result && python -m tests.support.generated_files
 """
 
 import json

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once by PostgreSQL's image, on an empty volume: the tracking store and the prediction log
-# each get a database and a role that owns it and nothing else.
+# Create a database and its owner for the tracking store and for the prediction log. The PostgreSQL
+# image runs this script once, on an empty volume.
 set -eu
 for owner in mlflow predictions; do
   case $owner in

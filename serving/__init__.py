@@ -1,5 +1,5 @@
-"""Everything a served champion needs, and nothing else.
+"""Serving of champions: scorer, prediction log, HTTP service, and batch scoring.
 
-Importable without `steps` and without any training library: the registered model ships
-this package, and services and batch jobs are thin callers of it.
+The package imports neither `steps` nor any training library: each registered model contains a copy
+of it.
 """

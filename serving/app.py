@@ -1,9 +1,9 @@
-"""The service: scores rows with the champion, logs each answer, takes feedback.
+"""FastAPI service: scores rows with the champion, logs each prediction, and takes feedback.
 
     uvicorn serving.app:app --port 5001
 
-Read on in `serving.web`: `routes` for what it answers, `predicting` for the way of a request,
-`champions` for how the champion is loaded and followed, `gate` for what every request passes.
+`serving.web` holds its parts: `routes`, `predictor` (from a request to an answer), `champions`
+(following the registry), `loading` (of a champion), and `security` (checks on every request).
 """
 
 import asyncio
@@ -16,69 +16,75 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ServingError
-from serving.prediction_log import PredictionLog, logging_is_on
-from serving.web import openapi, pages, problems, routes
+from serving.errors import ServingError, SettingsError
+from serving.log.null_log import NullLog
+from serving.log.prediction_log import PredictionLog
+from serving.log.protocol import LogProtocol
+from serving.secrets import MaskingFormatter
+from serving.settings import ServiceSettings, read_log_settings, read_service_settings
+from serving.web import openapi, problems
 from serving.web.champions import ChampionWatch
-from serving.web.gate import Gate
-from serving.web.no_log import NoLog
-from serving.web.predicting import Predictor
-from serving.web.settings import Settings, SettingsError, read_settings
+from serving.web.open_access import OpenAccess
+from serving.web.predictor import Predictor
+from serving.web.routes import operations, pages, prediction_log, scoring
+from serving.web.security import SecurityMiddleware
 
-log = logging.getLogger("ml-pipes")
+logger = logging.getLogger("ml-pipes")
 
-# So long a start waits for the champion, so that the first request already finds it.
-CHAMPION_PATIENCE = 30.0
-# uvicorn's own: its supervisor does not start such a worker again.
+# Seconds that a start waits for the champion: the first request should find it loaded.
+CHAMPION_TIMEOUT = 30.0
+# uvicorn's code: its supervisor does not restart such a worker.
 STARTUP_FAILURE = 3
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the service; it opens the log and looks for its champion when it is started."""
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """Return the service; on startup, it opens the log and loads the champion."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        prediction_log = await asyncio.to_thread(_open_log)
+        log = await asyncio.to_thread(_open_log)
         champions = ChampionWatch(settings.model_uri, settings.poll_seconds, settings.max_rows)
-        await asyncio.to_thread(champions.start, CHAMPION_PATIENCE)
-        app.state.log = prediction_log
+        await asyncio.to_thread(champions.start, CHAMPION_TIMEOUT)
+        if not settings.keys:
+            logger.warning(OpenAccess(settings.host_names).describe())
+        app.state.log = log
         app.state.champions = champions
-        app.state.predictor = Predictor(champions, prediction_log)
-        # What is loaded now stays: looking through it for garbage would hold up requests.
+        app.state.predictor = Predictor(champions, log)
+        # Objects loaded now are permanent: collections would delay requests.
         gc.collect()
         gc.freeze()
         try:
             yield
         finally:
             champions.stop()
-            await asyncio.to_thread(prediction_log.close)
+            await asyncio.to_thread(log.close)
 
     app = FastAPI(title="ml-pipes", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
-        app, app.state.champions.present, keyed=bool(settings.keys)
+        app, app.state.champions.loaded, keyed=bool(settings.keys)
     )
-    app.router.routes.append(routes.short_way)
-    app.include_router(routes.router)
-    app.include_router(pages.router)
+    app.router.routes.append(scoring.direct_predict)
+    for part in (scoring, prediction_log, operations, pages):
+        app.include_router(part.router)
     pages.mount_files(app)
-    problems.install(app)
-    app.add_middleware(Gate, settings=settings)
-    app.add_middleware(OneLineFailure)
+    problems.install_handlers(app)
+    app.add_middleware(SecurityMiddleware, settings=settings)
+    app.add_middleware(StartupErrorMiddleware)
     return app
 
 
-def _open_log() -> PredictionLog:
-    return PredictionLog() if logging_is_on() else NoLog()
+def _open_log() -> LogProtocol:
+    return PredictionLog() if read_log_settings().enabled else NullLog()
 
 
-class OneLineFailure:
-    """ASGI middleware that tells a server in one line why the service could not start."""
+class StartupErrorMiddleware:
+    """ASGI middleware that reports a failed startup in one line."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Replace the stack trace of a start that failed."""
+        """Replace the stack trace of a failed startup with its message."""
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
@@ -101,10 +107,10 @@ class OneLineFailure:
 
 
 def _from_environment() -> FastAPI:
-    if not log.handlers:
+    if not logger.handlers:
         _log_to_stderr()
     try:
-        return create_app(read_settings())
+        return create_app(read_service_settings())
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
@@ -112,9 +118,9 @@ def _from_environment() -> FastAPI:
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 app = _from_environment()

@@ -1,4 +1,4 @@
-"""The whole workflow: data, three engines, one judge, a champion.
+"""The main workflow: data, training, selection.
 
 mlflow run .
 mlflow run . -P data=sample -P profile=quick
@@ -12,65 +12,77 @@ from typing import Any
 import mlflow
 from mlflow.entities import Run
 
-from steps.pipeline.errors import EngineFailedError, StepError
-from steps.pipeline.outcome import as_text, summary
-from steps.pipeline.registry import find_champion
-from steps.pipeline.step import step
-from steps.pipeline.workflow import run_step, train
+from steps.registry.versions import champion_tags, check_name_is_free
+from steps.runtime.entry_point import step
+from steps.runtime.errors import EngineFailedError, StepError
+from steps.runtime.threshold_rule import ThresholdRule
+from steps.selection.holdout_test import BETTER_THAN_CHANCE, WARNING
+from steps.selection.report import format_leaderboard, format_summary
+from steps.workflow.running import run_step, train
 
-log = logging.getLogger("ml-pipes")
+logger = logging.getLogger("ml-pipes")
+
+# Tags of a selection that the workflow's run gets, too.
+REPORTED_TAGS = (
+    "engine", "algorithm", "promoted", "decision", "champion_version", BETTER_THAN_CHANCE, WARNING,
+    "threshold", "threshold_rule",
+)  # fmt: skip
 
 
 @step
 def main(
     data: str,
+    query: str,
     target: str,
+    positive: str,
+    drop: list[str],
+    categorical: list[str],
+    numeric: list[str],
+    id_column: str,
     time_column: str,
     split: str,
+    duplicates: str,
     metric: str,
     engines: list[str],
     profile: str,
     refit: bool,
     promotion: str,
+    threshold: ThresholdRule,
     seed: int,
     model_name: str,
     cache: bool,
     spark_master: str,
     h2o_url: str,
 ) -> None:
-    """Run every step and say what came out."""
+    """Load data, train with every engine, select the champion, and report the result."""
     parameters = dict(locals())
+    check_name_is_free(model_name)
     parameters["data_run_id"] = run_step("load_data", parameters, cache)
     training, failed = train_all(engines, parameters, cache)
     parameters["training_run_ids"] = ",".join(training)
     selection = select(parameters, cache, failed)
-    selection_id = selection.info.run_id
-    tags = selection.data.tags
-    test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
-    mlflow.log_metrics(test)
-    names = ("engine", "algorithm", "promoted", "decision", "champion_version")
-    mlflow.set_tags({name: tags[name] for name in names if name in tags})
-    board = mlflow.load_table("leaderboard.json", run_ids=[selection_id])
-    copy_pictures(selection_id)
-    log.info("\n%s\n\n%s", as_text(board, metric), summary(board, tags, test, model_name))
+    report(selection, metric, model_name)
     if failed:
-        raise EngineFailedError(f"done, but without {'; '.join(failed)}")
+        raise EngineFailedError(f"completed with failures: {'; '.join(failed)}")
 
 
 def train_all(
     engines: list[str], parameters: dict[str, Any], cache: bool
 ) -> tuple[list[str], list[str]]:
-    """Run the training steps; return the runs of those that finished, and why others did not.
+    """Run the training step of each engine.
+
+    Returns:
+        The runs of the finished steps, and a line on each failed engine.
 
     Raises:
-        StepError: none finished.
+        StepError: Every engine failed.
     """
     finished, failed = [], []
     for engine in engines:
         try:
             finished.append(train(engine, parameters, cache))
         except StepError as error:
-            log.warning("%s; going on without it", error)
+            logger.warning("%s; continuing without this engine", error)
             failed.append(f"{engine}: {error.reason}")
             mlflow.set_tag(f"failed.{engine}", error.reason)
     if not finished:
@@ -79,15 +91,17 @@ def train_all(
 
 
 def select(parameters: dict[str, Any], cache: bool, failed: list[str]) -> Run:
-    """Run the selection; note in `failed` if it decided without fitting the winner again.
+    """Run the selection and return its run.
+
+    A selection that failed after its decision counts as finished; the reason is added to `failed`.
 
     Raises:
-        StepError: it did not decide.
+        StepError: It failed before its decision.
     """
     model_name = parameters["model_name"]
     try:
         run_id = run_step(
-            "select_champion", parameters, cache, lambda run: champion_stands(run, model_name)
+            "select_champion", parameters, cache, lambda run: champion_unchanged(run, model_name)
         )
     except StepError as error:
         if not error.run_id or "decision" not in mlflow.get_run(error.run_id).data.tags:
@@ -97,18 +111,29 @@ def select(parameters: dict[str, Any], cache: bool, failed: list[str]) -> Run:
     return mlflow.get_run(run_id)
 
 
-def champion_stands(selection: Run, model_name: str) -> bool:
-    """Tell whether the champion is still the one that this selection left."""
-    champion = find_champion(model_name)
-    if champion is None:
-        return False
-    # A model that was deleted and made again begins at version 1 again.
-    left = [selection.data.tags.get(name) for name in ("champion_version", "champion_run_id")]
-    return [str(champion.version), champion.run_id] == left
+def champion_unchanged(selection: Run, model_name: str) -> bool:
+    """Return whether the champion is still the one after this selection."""
+    # Not the version alone: a model that was deleted and created again restarts at version 1.
+    return champion_tags(model_name).items() <= selection.data.tags.items()
+
+
+def report(selection: Run, metric: str, model_name: str) -> None:
+    """Copy the results of the selection to the active run, and log them to the terminal."""
+    tags, run_id = selection.data.tags, selection.info.run_id
+    test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
+    mlflow.log_metrics(test)
+    mlflow.set_tags({name: tags[name] for name in REPORTED_TAGS if name in tags})
+    board = mlflow.load_table("leaderboard.json", run_ids=[run_id])
+    copy_pictures(run_id)
+    logger.info(
+        "\n%s\n\n%s",
+        format_leaderboard(board, metric),
+        format_summary(board, tags, test, model_name),
+    )
 
 
 def copy_pictures(selection_id: str) -> None:
-    """Log the pictures of the comparison to the active run, too: it is what people open first."""
+    """Log the pictures of the selection to the active run, which people open first."""
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
         mlflow.artifacts.download_artifacts(
             run_id=selection_id, artifact_path="plots", dst_path=folder

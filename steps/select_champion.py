@@ -1,46 +1,40 @@
-"""Choose the best candidate, test it once, and promote it if it beats the incumbent.
+"""Selection of the best candidate, its refit, its test, and its promotion to champion.
 
 mlflow run . -e select_champion -P data_run_id=RUN_ID -P training_run_ids=RUN_ID,RUN_ID
 """
 
 import logging
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
 import mlflow
-import pandas as pd
-from matplotlib.figure import Figure
 
-from serving.scorer import Manifest, PortableScorer
-from steps.pipeline.candidates import candidates_of, download_scorer, validation_scores
-from steps.pipeline.errors import EngineFailedError, StepError
-from steps.pipeline.evaluation import Floats, at_threshold
-from steps.pipeline.intervals import Estimate, Interval, at_threshold_intervals, bounds
-from steps.pipeline.leaderboard import best, compare_with_leader, leaderboard
-from steps.pipeline.ledger import log_history
-from steps.pipeline.model_card import model_card, model_card_page
-from steps.pipeline.origin import MONITORING_RUN, origin_of
-from steps.pipeline.parameters import as_given
-from steps.pipeline.plots import curves, ks_curves, leaderboard_plot, log_pictures
-from steps.pipeline.progress import spent_on
-from steps.pipeline.promotion import Decision, assess_incumbent, decide
-from steps.pipeline.reference import Reference
-from steps.pipeline.registry import (
+from serving.model.manifest import Manifest
+from steps.candidates.queries import download_scorer
+from steps.data.fingerprints import RowFingerprints
+from steps.data.logged_splits import LoggedSplits, open_splits
+from steps.registry.champion_changes import (
     PROMOTED,
-    Lineage,
-    log_champion_model,
-    one_selection,
-    promoted_by_interrupted_selection,
-    register,
-    the_champion,
+    exclusive_champion_change,
+    resume_interrupted_promotion,
 )
-from steps.pipeline.rows import Seen
-from steps.pipeline.splits import Part, Splits, open_splits
-from steps.pipeline.step import step
-from steps.pipeline.workflow import train
+from steps.registry.champion_model import Lineage
+from steps.registry.history import log_champion_history
+from steps.registry.versions import champion_tags, check_name_is_free
+from steps.runtime.active_run import active_run
+from steps.runtime.entry_point import step
+from steps.runtime.errors import EngineFailedError
+from steps.runtime.progress import timed
+from steps.runtime.threshold_rule import ThresholdRule
+from steps.selection.holdout_test import Challenger, run_holdout_test
+from steps.selection.incumbent import Incumbent, assess_anchor, assess_incumbent
+from steps.selection.leaderboard import Candidate, best_candidate, rank_candidates
+from steps.selection.promotion import decide
+from steps.selection.refit import ModelToTest, refit_winner
+from steps.selection.registration import register_challenger
+from steps.selection.report import describe_champion
+from steps.selection.threshold import threshold_of, write_threshold
 
-log = logging.getLogger("ml-pipes")
+logger = logging.getLogger("ml-pipes")
 
 
 @step
@@ -50,220 +44,97 @@ def select_champion(
     metric: str,
     refit: bool,
     promotion: str,
+    threshold: ThresholdRule,
     model_name: str,
     cache: bool,
 ) -> None:
-    """Choose, refit, test, and promote."""
+    """Rank the candidates, refit the best, test it once, and promote it if it wins."""
+    check_name_is_free(model_name)
     with open_splits(data_run_id) as splits:
-        board = leaderboard(training_run_ids, splits.description.digests, metric)
-        scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
-        with spent_on("judging"):
-            board = compare_with_leader(board, metric, splits.validation.y, scores)
-        mlflow.log_table(board, "leaderboard.json")
-        pictures = log_pictures(comparison_figures(board, metric, splits, scores), "plots")
-        winner = best(board)
-        failed = ""
-        try:
-            model_run_id = refitted(winner, cache) if refit else winner["run_id"]
-        except StepError as error:  # as when an engine fails in its search: go on without it
-            log.warning("%s; the first fit is used", error)
-            model_run_id, failed = winner["run_id"], error.reason
-        lineage = lineage_of(winner, model_run_id, metric, data_run_id)
-        with download_scorer(lineage.model_run_id) as scorer:
-            challenger = test_once(lineage, scorer, splits)
-            with one_selection(model_name):
-                promote_or_not(challenger, splits, promotion, model_name, pictures)
-                log_history(model_name)
-    if failed:
-        raise EngineFailedError(f"{winner['engine']} could not fit the winner again: {failed}")
+        board, pictures = rank_candidates(training_run_ids, metric, splits)
+        winner = best_candidate(board)
+        chosen = threshold_of(threshold, winner.run_id, splits.validation)
+        model = refit_winner(winner, cache) if refit else ModelToTest(winner.run_id)
+        lineage = lineage_of(winner, model.run_id, metric, data_run_id)
+        with download_scorer(model.run_id) as scorer:
+            write_threshold(scorer, chosen, threshold)
+            challenger = run_holdout_test(lineage, scorer, splits)
+            with exclusive_champion_change(model_name):
+                decide_and_promote(challenger, splits, promotion, model_name, pictures)
+                log_champion_history(model_name)
+    if model.refit_error:
+        raise EngineFailedError(f"{winner.engine} could not refit the winner: {model.refit_error}")
 
 
-def comparison_figures(
-    board: pd.DataFrame, metric: str, splits: Splits, scores: dict[str, Floats]
-) -> dict[str, Figure]:
-    """Return the pictures of all candidates together, by file name."""
-    candidates = [
-        (engine, algorithm, scores[run_id])
-        for engine, algorithm, run_id in zip(
-            board["engine"], board["algorithm"], board["run_id"], strict=True
-        )
-    ]
-    return {
-        "leaderboard.png": leaderboard_plot(board, metric),
-        "ks_curves.png": ks_curves(splits.validation.y, candidates),
-    }
-
-
-def lineage_of(
-    winner: "pd.Series[Any]", model_run_id: str, metric: str, data_run_id: str
-) -> Lineage:
-    """Return where the challenger comes from: the winner, or the run that fitted it again."""
-    run = mlflow.active_run()
-    assert run is not None, "a step is a run"
+def lineage_of(winner: Candidate, model_run_id: str, metric: str, data_run_id: str) -> Lineage:
+    """Return the origin of the challenger: the winner itself or its refit."""
     return Lineage(
-        engine=winner["engine"],
-        algorithm=winner["algorithm"],
+        engine=winner.engine,
+        algorithm=winner.algorithm,
         metric=metric,
         data_run_id=data_run_id,
-        selection_run_id=run.info.run_id,
-        candidate_run_id=winner["run_id"],
+        selection_run_id=active_run().info.run_id,
+        candidate_run_id=winner.run_id,
         model_run_id=model_run_id,
-        refit=str(model_run_id != winner["run_id"]).lower(),
+        refit=str(model_run_id != winner.run_id).lower(),
     )
 
 
-def refitted(winner: "pd.Series[Any]", cache: bool) -> str:
-    """Return the run of the winner fitted again, or the winner's own if that cannot be.
-
-    Its engine's step runs with the parameters that it had when it searched.
-
-    Raises:
-        StepError: that failed.
-    """
-    name = f"{winner['engine']} {winner['algorithm']}"
-    if not winner["refittable"]:
-        log.info("%s cannot be fitted again: it is used as it is", name)
-        return str(winner["run_id"])
-    searched_with = as_given(mlflow.get_run(winner["training_run_id"]).data.params)
-    run_id = train(winner["engine"], searched_with | {"refit_of": winner["run_id"]}, cache)
-    (model,) = candidates_of(run_id)
-    if model.data.tags["proven"] != "true":
-        log.warning(
-            "the export of %s fitted again is not equal to it (%s): the first fit is used",
-            name,
-            model.data.tags["export"],
-        )
-        return str(winner["run_id"])
-    return model.info.run_id
-
-
-@dataclass(frozen=True)
-class Challenger:
-    """The winner on the test rows."""
-
-    lineage: Lineage
-    scorer: Path
-    manifest: Manifest
-    scores: Floats
-    metrics: dict[str, float]
-    intervals: dict[str, Interval]
-    pictures: dict[str, bytes]
-    test_uses: int
-
-
-def test_once(lineage: Lineage, folder: Path, splits: Splits) -> Challenger:
-    """Score the test rows with the portable scorer in `folder`, and log what comes out."""
-    test = splits.test
-    splits.log_inputs(test)
-    digest = splits.description.digests[test.name]
-    uses = uses_of_test_rows(digest) + 1
-    mlflow.set_tags({"test_digest": digest, "test_uses": str(uses)})
-    scorer = PortableScorer.load(folder)
-    threshold = scorer.manifest.threshold
-    with spent_on("judging"):
-        scores = scorer.score(test.frame)
-        estimate = Estimate(test.y, scores)
-        metrics = estimate.metrics | at_threshold(test.y, scores, threshold)
-        intervals = estimate.intervals | at_threshold_intervals(test.y, scores, threshold)
-    challenger = Challenger(
-        lineage=lineage,
-        scorer=folder,
-        manifest=scorer.manifest,
-        scores=scores,
-        metrics=metrics,
-        intervals=intervals,
-        pictures=log_pictures(curves(test.y, scores, f"{lineage.algorithm}, test"), "plots/test"),
-        test_uses=uses,
-    )
-    values = challenger.metrics | bounds(challenger.intervals)
-    mlflow.log_metrics({f"test_{name}": value for name, value in values.items()})
-    return challenger
-
-
-def uses_of_test_rows(digest: str) -> int:
-    """Return how many selections of this experiment have looked at the test rows `digest`.
-
-    Each look makes the best figure seen a little too good.
-    """
-    run = mlflow.active_run()
-    assert run is not None, "a step is a run"
-    found = mlflow.search_runs(
-        [run.info.experiment_id], f"tags.test_digest = '{digest}'", output_format="list"
-    )
-    return len(found)
-
-
-def promote_or_not(
+def decide_and_promote(
     challenger: Challenger,
-    splits: Splits,
+    splits: LoggedSplits,
     promotion: str,
     model_name: str,
-    comparison: dict[str, bytes],
+    pictures: dict[str, bytes],
 ) -> None:
-    """Decide against the incumbent; register and promote the challenger if it wins."""
+    """Decide between challenger and incumbent, and promote the challenger if it wins.
+
+    A promotion of the same model that was interrupted is completed instead.
+    """
     lineage = challenger.lineage
     mlflow.set_tags(asdict(lineage))
-    if champion := promoted_by_interrupted_selection(model_name, lineage.model_run_id):
-        interrupted = champion.tags["selection_run_id"]
-        mlflow.MlflowClient().set_tag(interrupted, PROMOTED, "true")
-        record(True, champion.tags["decision"], model_name, str(champion.version))
+    if champion := resume_interrupted_promotion(model_name, lineage.model_run_id):
+        log_outcome(True, champion.tags["decision"], model_name, str(champion.version))
         return
-    with spent_on("judging"):
-        seen = Seen.of(splits, refitted=lineage.refit == "true")
+    with timed("judging"):
+        fingerprints = RowFingerprints.of(splits, refitted=lineage.was_refitted)
         incumbent = assess_incumbent(model_name, splits)
-    if incumbent is None:
-        decision = Decision(True, "it is the first champion of this name")
-    else:
-        decision = decide(
-            promotion, lineage.metric, splits.test, challenger.scores, seen, incumbent
-        )
+        anchor = assess_anchor(model_name, incumbent, splits)
+    decision = decide(
+        promotion,
+        lineage.metric,
+        splits.test,
+        challenger.scores,
+        fingerprints,
+        incumbent,
+        anchor,
+        new_threshold(challenger.manifest, incumbent),
+    )
     version = incumbent.version if incumbent else None
     if decision.promoted:
-        card = model_card(
-            lineage,
-            challenger.manifest,
-            challenger.metrics,
-            challenger.intervals,
-            splits.description,
-            decision.reason,
+        version = register_challenger(
+            challenger, fingerprints, splits, decision, model_name, incumbent, pictures
         )
-        mlflow.log_text(card, "model_card.md")
-        page = model_card_page(card, comparison | challenger.pictures)
-        mlflow.log_text(page, "model_card.html")
-        example = example_rows(splits.test, challenger.scores)
-        was_refitted = lineage.refit == "true"
-        fitted_on = splits.training_and_validation() if was_refitted else splits.training
-        reference = Reference.of(fitted_on.X, challenger.scores)
-        uri = log_champion_model(challenger.scorer, seen, reference, example)
-        tags = asdict(lineage) | {
-            "decision": decision.reason,
-            "test_uses": str(challenger.test_uses),
-        }
-        if (asked_for_by := origin_of(splits.run_id).get(MONITORING_RUN)) is not None:
-            tags[MONITORING_RUN] = asked_for_by
-        version = register(uri, model_name, tags, card, version)
-    record(decision.promoted, decision.reason, model_name, version)
+    log_outcome(decision.promoted, decision.reason, model_name, version)
 
 
-def record(promoted: bool, reason: str, model_name: str, version: str | None) -> None:
-    """Note the outcome on the run, and say it."""
+def new_threshold(challenger: Manifest, incumbent: Incumbent | None) -> str:
+    """Return the challenger's threshold in words if the champion has another, else nothing."""
+    if incumbent is None or challenger.threshold == incumbent.threshold:
+        return ""
+    return f"{challenger.threshold:.6g} ({challenger.threshold_rule})"
+
+
+def log_outcome(promoted: bool, reason: str, model_name: str, version: str | None) -> None:
+    """Set the tags of the decision on the run, and log it to the terminal."""
     mlflow.set_tags(
         {
             PROMOTED: str(promoted).lower(),
             "decision": reason,
-            "champion_version": version,
-            "champion_run_id": the_champion(model_name).run_id,
+            **champion_tags(model_name),
         }
     )
-    if promoted:
-        log.info("%s version %s is champion: %s", model_name, version, reason)
-    else:
-        log.info("version %s of %s stays champion: %s", version, model_name, reason)
-
-
-def example_rows(test: Part, scores: Floats) -> pd.DataFrame:
-    """Return the features of two test rows: the highest score and the lowest."""
-    return test.X.iloc[[int(scores.argmax()), int(scores.argmin())]].reset_index(drop=True)
+    logger.info("%s: %s", describe_champion(model_name, version, promoted), reason)
 
 
 if __name__ == "__main__":

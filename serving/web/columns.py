@@ -1,180 +1,159 @@
-"""The body of `POST /predict`, read strictly: columns as lists, or single values for one row."""
+"""Columns of a request, the same rules for all routes: lists of equal length, or single values.
 
-from collections.abc import Iterator
+Columns that are not features are ignored.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import orjson
+from serving.errors import InputError, Violation
+from serving.model.features import ENTITY_ID, FeatureRows
+from serving.model.prediction import check_identifier
+from serving.model.schema import FeatureSchema
+from serving.web.json_body import MOST_VALUES
+from serving.web.problems import InvalidRequestError, invalid
 
-from serving.errors import InputError
-from serving.prediction import check_key
-from serving.scorer import Manifest
-from serving.web.problems import InvalidRequestError, Violation, invalid
+LARGE_INTEGERS = "an integer beyond 64 bits must be a string"
 
-ID = "id"
-NUMBERS = {int, float}
-NUMBERS_AND_NULL = {int, float, type(None)}
-
-Key = str | int | None
+EntityId = str | int | None
 
 
 @dataclass(slots=True)
 class Rows:
-    """Valid rows: features of shape (n_rows, n_features), and the caller's id of each row as
-    it was sent.
-    """
+    """Valid rows, and the entity id of each as sent."""
 
-    matrix: npt.NDArray[np.float64]
-    keys: list[Key]
+    features: FeatureRows
+    sent_ids: list[EntityId]
 
     @property
     def entity_ids(self) -> list[str | None]:
-        """The ids as they are stored."""
-        return [None if key is None else str(key) for key in self.keys]
+        """The entity ids as they are stored."""
+        return [None if sent is None else str(sent) for sent in self.sent_ids]
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in `body`.
+def check_entity_id(value: Any) -> None:
+    """Check an id of the caller's own; no field precedes the error.
 
     Raises:
-        InvalidRequestError: there is none.
+        InputError: it is not a string that can be stored, an integer of 64 bits, or null.
     """
-    if not body:
-        raise invalid("body", "must not be empty", status=400)
+    if value is None or type(value) is int:
+        return
+    if type(value) is float and abs(value) >= 2**63:  # as which JSON's larger integers are read
+        raise InputError(LARGE_INTEGERS)
+    if type(value) is not str:
+        raise InputError("must be a string, an integer or null")
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise invalid("body", f"must be JSON: {error}", status=400) from None
-    if not isinstance(content, dict):
-        raise invalid("body", "must be a JSON object of columns")
-    return content
+        check_identifier(ENTITY_ID, value)
+    except InputError as error:
+        raise InputError(str(error).removeprefix(f"{ENTITY_ID}: ")) from None
 
 
-class ColumnReader:
-    """Reads the features of one model."""
+class ColumnParser:
+    """Parser for the columns of one model."""
 
-    def __init__(self, manifest: Manifest, max_rows: int) -> None:
-        self._features = manifest.features
-        self._names = [feature.name for feature in manifest.features]
-        self._nullable = np.array([feature.nullable for feature in manifest.features])
-        # Of one name, itemgetter returns no tuple.
-        self._pick = itemgetter(*self._names, self._names[0])
-        self._max_rows = max_rows
+    def __init__(self, schema: FeatureSchema, id_column: str, max_rows: int) -> None:
+        self._schema = schema
+        self.id_column = id_column
+        self.names = schema.names
+        self.max_rows = max_rows
+        # Half of them may be of columns that are ignored.
+        self.most_values = max(MOST_VALUES, 2 * max_rows * (len(self.names) + 1))
+        # With a single name, itemgetter returns no tuple.
+        self._pick = itemgetter(*self.names, self.names[0])
 
-    def read(self, content: dict[str, Any]) -> Rows:
-        """Return the rows in `content`.
+    def parse(self, content: Any) -> Rows:
+        """Return the rows in `content`, an object of columns.
 
         Raises:
-            InvalidRequestError: names fields, rows and rules.
+            InvalidFieldsError: names fields, rows and rules.
         """
+        if not isinstance(content, dict):
+            raise invalid("body", "must be a JSON object of columns")
+        return self._parse(content, content.get(self.id_column), self._schema.parse_columns)
+
+    def parse_texts(self, columns: dict[str, list[str]]) -> Rows:
+        """Return the rows in columns of a CSV file or a form; a blank id is none.
+
+        Raises:
+            InvalidFieldsError: names fields, rows and rules.
+        """
+        ids = columns.get(self.id_column)
+        sent_ids = None if ids is None else [text or None for text in ids]
+        return self._parse(columns, sent_ids, self._schema.parse_texts)
+
+    def _parse(
+        self,
+        content: dict[str, Any],
+        ids: Any,
+        parse: Callable[[Sequence[list[Any]]], FeatureRows],
+    ) -> Rows:
         try:
             values = self._pick(content)[:-1]
         except KeyError:
-            raise InvalidRequestError(list(self._wrong_names(content))) from None
-        if len(content) != len(values) + (ID in content):
-            raise InvalidRequestError(list(self._wrong_names(content)))
-        kinds = set(map(type, values))
-        if list in kinds:
-            kinds = self._kinds_of_columns(kinds, content)
-        elif not kinds <= NUMBERS_AND_NULL:
-            raise InvalidRequestError(list(self._wrong_values(content)))
-        if not kinds <= (NUMBERS if not self._nullable.any() else NUMBERS_AND_NULL):
-            raise InvalidRequestError(list(self._wrong_values(content)))
-        matrix = np.array(values, dtype=np.float64).reshape(len(values), -1)
-        if not np.isfinite(matrix).all() and self._is_wrong(matrix):
-            raise InvalidRequestError(list(self._wrong_values(content)))
-        matrix = np.ascontiguousarray(matrix.T)
-        return Rows(matrix, self._keys(content.get(ID), len(matrix)))
+            missing = [name for name in self.names if name not in content]
+            raise InvalidRequestError([Violation(name, "is missing") for name in missing]) from None
+        if list in set(map(type, values)):
+            n_rows = self._check_lengths(values)
+            columns = values
+        else:
+            n_rows, columns = 1, [[value] for value in values]
+        return Rows(parse(columns), self._parse_ids(ids, n_rows))
 
-    def check_length(self, n_rows: int) -> None:
-        """Check that a request has not too many rows.
+    def check_row_count(self, n_rows: int) -> None:
+        """Check that a request does not have too many rows.
 
         Raises:
             InvalidRequestError: it has.
         """
-        if n_rows > self._max_rows:
-            rule = f"must have at most {self._max_rows} rows, has {n_rows}: send several requests"
+        if n_rows > self.max_rows:
+            rule = f"must have at most {self.max_rows} rows, has {n_rows}: send several requests"
             raise invalid("body", rule, status=413)
 
-    def _kinds_of_columns(self, kinds: set[type], content: dict[str, Any]) -> set[type]:
-        """Return the types in columns of equal length."""
-        if len(kinds) > 1:
-            raise InvalidRequestError(list(self._mixed_forms(content)))
-        columns = self._pick(content)[:-1]
-        lengths = set(map(len, columns))
+    def _check_lengths(self, values: tuple[Any, ...]) -> int:
+        """Return the number of rows of columns that are lists of equal length."""
+        if set(map(type, values)) != {list}:
+            raise InvalidRequestError(list(self._mixed_forms(values)))
+        lengths = set(map(len, values))
         if len(lengths) > 1:
-            raise InvalidRequestError(list(self._ragged(content)))
+            raise InvalidRequestError(list(self._unequal_lengths(values)))
         (n_rows,) = lengths
         if not n_rows:
-            raise invalid(self._names[0], "must have at least one row")
-        self.check_length(n_rows)
-        return set(map(type, chain.from_iterable(columns)))
+            raise invalid(self.names[0], "must have at least one row")
+        self.check_row_count(n_rows)
+        return n_rows
 
-    def _is_wrong(self, matrix: npt.NDArray[np.float64]) -> bool:
-        """Tell whether a matrix of shape (n_features, n_rows) has infinities, or gaps where the
-        model has never seen one.
-        """
-        return bool((np.isinf(matrix) | (np.isnan(matrix) & ~self._nullable[:, None])).any())
+    def _mixed_forms(self, values: tuple[Any, ...]) -> Iterator[Violation]:
+        """Yield the columns of the rarer form."""
+        are_lists = [isinstance(value, list) for value in values]
+        lists_expected = 2 * sum(are_lists) >= len(are_lists)
+        form = "a list" if lists_expected else "a single value"
+        for name, is_list in zip(self.names, are_lists, strict=True):
+            if is_list != lists_expected:
+                yield Violation(name, f"must be {form}, as other columns are")
 
-    def _keys(self, keys: Any, n_rows: int) -> list[Key]:
-        if keys is None:
+    def _unequal_lengths(self, columns: tuple[list[Any], ...]) -> Iterator[Violation]:
+        """Yield the columns of other than the most frequent length."""
+        lengths = [len(column) for column in columns]
+        ((n_rows, _),) = Counter(lengths).most_common(1)
+        like = self.names[lengths.index(n_rows)]
+        for name, length in zip(self.names, lengths, strict=True):
+            if length != n_rows:
+                yield Violation(name, f"has {length} rows, but {like} has {n_rows}")
+
+    def _parse_ids(self, ids: Any, n_rows: int) -> list[EntityId]:
+        if ids is None:
             return [None] * n_rows
-        if not isinstance(keys, list):
-            keys = [keys]
-        if len(keys) != n_rows:
-            raise invalid(ID, f"must have one value for each of {n_rows} rows")
-        for row, key in enumerate(keys):
-            if key is None or type(key) is int:
-                continue
-            if type(key) is not str:
-                raise invalid(ID, "must be a string, an integer or null", row)
+        if not isinstance(ids, list):
+            ids = [ids]
+        if len(ids) != n_rows:
+            raise invalid(self.id_column, f"must have one value for each of {n_rows} rows")
+        for row, entity_id in enumerate(ids):
             try:
-                check_key(ID, key)
+                check_entity_id(entity_id)
             except InputError as error:
-                raise invalid(ID, str(error).removeprefix(f"{ID}: "), row) from None
-        return keys
-
-    # --- Below, only once something is known to be wrong
-
-    def _wrong_names(self, content: dict[str, Any]) -> Iterator[Violation]:
-        for name in self._names:
-            if name not in content:
-                yield Violation(name, "is missing")
-        for name in content:
-            if name != ID and name not in self._names:
-                yield Violation(name[:100], "is no feature of this model")
-
-    def _mixed_forms(self, content: dict[str, Any]) -> Iterator[Violation]:
-        for name in self._names:
-            if not isinstance(content[name], list):
-                yield Violation(name, "must be a list, as other columns are")
-
-    def _ragged(self, content: dict[str, Any]) -> Iterator[Violation]:
-        n_rows = len(content[self._names[0]])
-        for name in self._names:
-            if len(content[name]) != n_rows:
-                rule = f"must have {n_rows} rows as {self._names[0]}, has {len(content[name])}"
-                yield Violation(name, rule)
-
-    def _wrong_values(self, content: dict[str, Any]) -> Iterator[Violation]:
-        """Yield the first wrong value of each column."""
-        for feature in self._features:
-            column = content[feature.name]
-            for row, value in enumerate(column if isinstance(column, list) else [column]):
-                if rule := _broken_rule(value, feature.nullable):
-                    yield Violation(feature.name, rule, row)
-                    break
-
-
-def _broken_rule(value: Any, nullable: bool) -> str | None:
-    if value is None:
-        rule = "must not be null (it never was in the data of this model)"
-        return None if nullable else rule
-    if type(value) not in NUMBERS:
-        kinds = {str: "a string", bool: "a boolean", list: "a list", dict: "an object"}
-        return f"must be a number, not {kinds[type(value)]}"
-    return None if np.isfinite(float(value)) else "must be finite"
+                raise invalid(self.id_column, str(error), row) from None
+        return ids

@@ -1,4 +1,4 @@
-"""The worked example: two real transactions, the first a fraud, the second not."""
+"""Worked example: two test rows of the champion."""
 
 from functools import cache
 from pathlib import Path
@@ -6,20 +6,23 @@ from typing import Any
 
 import orjson
 
-from serving.scorer import Feature
+from serving.model.manifest import Manifest
 
 EXAMPLE = Path(__file__).parent / "two-rows.json"
 
 
 @cache
 def two_rows() -> dict[str, list[Any]]:
-    """Return the example as columns."""
+    """Return two transactions as columns, the first fraudulent, the second not."""
     columns: dict[str, list[Any]] = orjson.loads(EXAMPLE.read_bytes())
     return columns
 
 
-def example_for(features: tuple[Feature, ...]) -> dict[str, list[Any]]:
-    """Return two rows that a model with `features` can score: the real ones if they fit it."""
-    if {feature.name for feature in features} == set(two_rows()) - {"id"}:
+def example_for(manifest: Manifest) -> dict[str, list[Any]]:
+    """Return the example rows of a model; those of earlier releases have none of their own."""
+    if manifest.example:
+        return manifest.example
+    if set(two_rows()) == {*(feature.name for feature in manifest.features), manifest.id_column}:
         return two_rows()
-    return {feature.name: [0.0, 0.0] for feature in features} | {"id": ["a", "b"]}
+    example = {feature.name: [feature.example] * 2 for feature in manifest.features}
+    return example | {manifest.id_column: ["a", "b"]}

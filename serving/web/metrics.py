@@ -1,11 +1,11 @@
-"""What the service counts for Prometheus.
+"""Prometheus metrics.
 
-Several worker processes count together if PROMETHEUS_MULTIPROC_DIR names a folder (see the
-documentation of prometheus-client); otherwise each answers for itself.
+Worker processes share their counts if PROMETHEUS_MULTIPROC_DIR names a folder (see the
+documentation of prometheus-client); otherwise each reports its own.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from prometheus_client import (
@@ -17,56 +17,67 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.prediction import Prediction
-from serving.prediction_log import LogStatus
+from serving.log.status import LogStatus
+from serving.model.prediction import Prediction
 
 REQUESTS = Counter("mlpipes_requests", "Requests answered", ["route", "status"])
 LATENCY = Histogram(
     "mlpipes_request_seconds",
-    "From the first byte of a request to the last of its answer",
+    "Time from receiving a request to sending its answer",
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-ROWS = Counter("mlpipes_rows_logged", "Predictions made durable, those of a retry once")
+ROWS = Counter("mlpipes_rows_logged", "Predictions made durable; retries are not counted again")
 SCORES = Histogram(
     "mlpipes_score",
-    "Scores answered",
+    "Scores returned",
     buckets=(0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
 )
-LOAD_FAILURES = Counter("mlpipes_champion_load_failures", "Attempts to load a champion that failed")
+UNSEEN = Counter(
+    "mlpipes_unseen_levels",
+    "Values of a category that the training data did not have; they are scored",
+    ["feature"],
+)
+LOAD_FAILURES = Counter("mlpipes_champion_load_failures", "Failed attempts to load a champion")
 VERSION = Gauge(
     "mlpipes_champion_version",
-    "Registered version of the champion that answers, 0 if there is none",
+    "Registered version of the current champion, 0 if there is none",
     multiprocess_mode="mostrecent",
 )
 SPOOLED = Gauge(
     "mlpipes_spool_rows",
-    "Predictions on this machine's disk that are not in the log yet",
+    "Predictions in the spool of this machine that are not in the log yet",
     multiprocess_mode="mostrecent",
 )
 DEGRADED = Gauge(
     "mlpipes_log_degraded",
-    "1 while predictions go to the spool or wait there",
+    "1 while predictions are written to the spool or wait in it",
     multiprocess_mode="mostrecent",
 )
 
 
-# Looking a label up takes longer than counting.
+# Looking up a label takes longer than counting.
 _requests, _latency = cache(REQUESTS.labels), cache(LATENCY.labels)
 
 
 def count_request(route: str, status: int, seconds: float) -> None:
-    """Count a request that was answered."""
+    """Count an answered request."""
     _requests(route, status).inc()
     _latency(route).observe(seconds)
 
 
 def count_rows(rows: Sequence[Prediction], new: bool) -> None:
-    """Count rows that are about to be answered, and whether they are `new` in the log."""
+    """Count rows about to be returned; those of a retry are not `new` in the log."""
     if new:
         ROWS.inc(len(rows))
     for row in rows:
         SCORES.observe(row.score)
+
+
+def count_unseen(counts: Mapping[str, int]) -> None:
+    """Count values of levels that the training data did not have, by feature."""
+    for feature, count in counts.items():
+        UNSEEN.labels(feature).inc(count)
 
 
 def exposition(status: LogStatus, version: str | None) -> bytes:
@@ -76,6 +87,6 @@ def exposition(status: LogStatus, version: str | None) -> bytes:
     DEGRADED.set(status.degraded)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
-    together = CollectorRegistry()
-    MultiProcessCollector(together)
-    return generate_latest(together)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The service's OpenAPI document: the body of `/predict` is that of the champion of the moment."""
+"""OpenAPI document, with the features of the current champion in the body of `/predict`."""
 
 from typing import Any
 
@@ -6,22 +6,25 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from serving.scorer import Feature
-from serving.web.champions import LoadedChampion
+from serving.model.features import Feature
+from serving.model.manifest import Manifest
 from serving.web.example import example_for
-from serving.web.labels import FeedbackBody
+from serving.web.feedback import FeedbackBody
+from serving.web.loading import LoadedChampion
 from serving.web.problems import MEDIA_TYPE
 
 DESCRIPTION = """Scores rows with the champion of the MLflow Model Registry.
 
-Each answer is durable in the prediction log before it is given, with the version of the model
-that gave it. What turned out to be true is sent to `/feedback`.
+Each prediction is durable in the prediction log before it is returned, with the version of the
+model that made it. Send ground-truth labels to `/feedback`.
 """
+PREDICT, PREDICTION_LOG, OPERATIONS = "predict", "prediction log", "operations"
 SCHEMAS = "#/components/schemas/{model}"
+# Models of bodies that routes parse themselves.
 BODIES = (FeedbackBody,)
 PROBLEM = {
     "title": "Problem",
-    "description": "An error as RFC 9457 describes it.",
+    "description": "An error in the format of RFC 9457.",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
@@ -43,38 +46,41 @@ PROBLEM = {
         },
     },
 }
-MEANING = {
-    400: "Not readable, such as no JSON",
-    401: "An API key is needed",
-    403: "Sent by a page of another origin",
-    409: "The key was used before with other rows",
+DESCRIPTIONS = {
+    400: "Unreadable request, such as invalid JSON or a repeated header",
+    401: "API key missing or invalid",
+    403: "Request from a page of another origin, or under a name that is not answered without keys",
+    408: "Body not received in time",
+    409: "Key used before with other rows",
     413: "Too many rows or bytes",
-    415: "Another content type is needed",
-    422: "Does not fit: names field, row and rule",
-    500: "The service failed",
-    503: "Not now, try again: no champion yet, or predictions cannot be made durable",
+    415: "Unsupported content type",
+    422: "Invalid fields, each named with row and rule",
+    500: "Internal error",
+    503: "Temporarily unavailable: no champion yet, or predictions cannot be made durable",
 }
-ALWAYS = (401, 500)
+ANY_ROUTE = (400, 401, 403, 500)
+# Levels of a category that the documentation and the form list.
+MOST_CHOICES = 25
 ID_SCHEMA = {"type": ["string", "integer", "null"], "maxLength": 255}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how a route documents the errors that it answers with."""
+    """Return the documentation of the error statuses of a route."""
     schema = {"$ref": SCHEMAS.format(model="Problem")}
     content = {MEDIA_TYPE: {"schema": schema}}
     return {
-        status: {"description": MEANING[status], "content": content}
-        for status in sorted({*statuses, *ALWAYS})
+        status: {"description": DESCRIPTIONS[status], "content": content}
+        for status in sorted({*statuses, *ANY_ROUTE})
     }
 
 
 def body_of(schema: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
-    """Return how a route documents a body that it reads itself."""
+    """Return the documentation of a body that the route parses itself."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
-    """Return the schema that refers to a model of `BODIES`."""
+    """Return a reference to the schema of a model in `BODIES`."""
     return {"$ref": SCHEMAS.format(model=model.__name__)}
 
 
@@ -89,15 +95,7 @@ def document(app: FastAPI, champion: LoadedChampion | None, keyed: bool) -> dict
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     if champion is not None:
-        features = champion.scorer.manifest.features
-        json = content["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-        json["schema"] = columns_schema(features)
-        json["examples"] = {
-            "two rows": {
-                "summary": "Two rows; these of the card data are real, the first is a fraud",
-                "value": example_for(features),
-            }
-        }
+        _add_columns(content, champion.scorer.manifest)
     if keyed:
         content["components"]["securitySchemes"] = {
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -107,30 +105,48 @@ def document(app: FastAPI, champion: LoadedChampion | None, keyed: bool) -> dict
     return content
 
 
-def columns_schema(features: tuple[Feature, ...]) -> dict[str, Any]:
-    """Return the schema of both forms of a body with `features`."""
+def _add_columns(content: dict[str, Any], manifest: Manifest) -> None:
+    json = content["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    json["schema"] = columns_schema(manifest.features, manifest.id_column)
+    json["examples"] = {
+        "two rows": {
+            "summary": "Two rows: those of the test rows with the highest and the lowest score",
+            "value": example_for(manifest),
+        }
+    }
+
+
+def columns_schema(features: tuple[Feature, ...], id_column: str) -> dict[str, Any]:
+    """Return the schema of both forms of a body: columns, or single values for one row."""
     names = [feature.name for feature in features]
 
     def form(title: str, wrap: Any, id_schema: dict[str, Any]) -> dict[str, Any]:
-        columns = {feature.name: wrap(_number(feature)) for feature in features}
+        columns = {feature.name: wrap(value_schema(feature)) for feature in features}
         return {
             "title": title,
             "type": "object",
             "required": names,
-            "additionalProperties": False,
-            "properties": columns | {"id": id_schema},
+            "properties": columns | {id_column: id_schema},
         }
 
-    def a_list(schema: dict[str, Any]) -> dict[str, Any]:
+    def list_of(schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "minItems": 1, "items": schema}
 
     return {
         "oneOf": [
-            form("Columns of equal length", a_list, a_list(ID_SCHEMA)),
+            form("Columns of equal length", list_of, list_of(ID_SCHEMA)),
             form("One row", lambda schema: schema, ID_SCHEMA),
         ]
     }
 
 
-def _number(feature: Feature) -> dict[str, Any]:
-    return {"type": ["number", "null"] if feature.nullable else "number"}
+def value_schema(feature: Feature) -> dict[str, Any]:
+    """Return the schema of a value of a feature in JSON."""
+    is_text = feature.kind in ("category", "date") or feature.levels
+    name = "string" if is_text else feature.kind
+    schema: dict[str, Any] = {"type": [name, "null"] if feature.nullable else name}
+    if feature.kind == "date":
+        schema["format"] = "date-time" if feature.has_time else "date"
+    if feature.levels:
+        schema["examples"] = list(feature.levels[:MOST_CHOICES])
+    return schema

@@ -1,8 +1,8 @@
-"""Errors as RFC 9457 problem details: what is wrong, where, and by which rule."""
+"""Errors as RFC 9457 problem details, with each invalid field and its rule."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -13,47 +13,35 @@ from starlette.exceptions import HTTPException
 
 from serving.errors import (
     InputError,
+    InvalidFieldsError,
     LogUnavailableError,
     NoChampionError,
     RequestConflictError,
     ServingError,
+    Violation,
 )
 
-log = logging.getLogger("ml-pipes")
+logger = logging.getLogger("ml-pipes")
 
 MEDIA_TYPE = "application/problem+json"
-MOST_VIOLATIONS = 20
 RETRY_AFTER = {"Retry-After": "1"}
+FAILED = "the service failed: see its log"
 
 
-@dataclass(frozen=True)
-class Violation:
-    """A rule that a field breaks; `row` counts from 0, None where it is not about one row."""
-
-    field: str
-    rule: str
-    row: int | None = None
-
-    def __str__(self) -> str:
-        where = self.field if self.row is None else f"{self.field}, row {self.row}"
-        return f"{where}: {self.rule}"
-
-
-class InvalidRequestError(InputError):
-    """A request that breaks rules; nothing was done."""
+class InvalidRequestError(InvalidFieldsError):
+    """Invalid fields of a request, with the HTTP status of the answer."""
 
     def __init__(self, violations: Sequence[Violation], status: int = 422) -> None:
-        super().__init__("; ".join(map(str, violations[:MOST_VIOLATIONS])))
-        self.violations = violations[:MOST_VIOLATIONS]
+        super().__init__(violations)
         self.status = status
 
 
 def invalid(field: str, rule: str, row: int | None = None, status: int = 422) -> Exception:
-    """Return the error for one broken rule."""
+    """Return the error for one invalid field."""
     return InvalidRequestError([Violation(field, rule, row)], status)
 
 
-def problem(
+def problem_response(
     status: int,
     detail: str,
     violations: Sequence[Violation] = (),
@@ -72,37 +60,47 @@ def problem(
     return Response(orjson.dumps(content | members), status, headers, MEDIA_TYPE)
 
 
-def of_serving_error(error: ServingError) -> Response:
-    """Return the problem that tells whose fault `error` is."""
+def status_of(error: ServingError) -> int:
+    """Return the HTTP status of `error`."""
     if isinstance(error, InvalidRequestError):
-        return problem(error.status, str(error), error.violations)
+        return error.status
     if isinstance(error, InputError):
-        return problem(422, str(error))
+        return 422
     if isinstance(error, RequestConflictError):
-        return problem(409, str(error))
-    if isinstance(error, LogUnavailableError | NoChampionError):
-        return problem(503, str(error), headers=RETRY_AFTER)
-    log.error("a request failed: %s", error)
-    return problem(500, "the service failed; its log says why")
+        return 409
+    return 503 if isinstance(error, LogUnavailableError | NoChampionError) else 500
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem."""
+def error_response(error: ServingError, status: int | None = None, **members: Any) -> Response:
+    """Return `error` as a problem with more `members`, by default with the status of its kind."""
+    status = status or status_of(error)
+    if status == 500:
+        logger.error("request failed: %s", error)
+        return problem_response(status, FAILED, **members)
+    violations = error.violations if isinstance(error, InvalidFieldsError) else ()
+    headers = RETRY_AFTER if status == 503 else None
+    return problem_response(status, error.for_callers, violations, headers, **members)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Install the handlers that turn every error of `app` into a problem."""
 
     async def serving_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, ServingError)
-        return of_serving_error(error)
+        return error_response(error)
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+        return problem_response(
+            error.status_code, str(error.detail), headers=dict(error.headers or {})
+        )
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return of_serving_error(InvalidRequestError(violations_of(error.errors())))
+        return error_response(InvalidRequestError(violations_of(error.errors())))
 
     async def unexpected(_: Request, __: Exception) -> Response:
-        return problem(500, "the service failed; its log says why")
+        return problem_response(500, FAILED)
 
     app.add_exception_handler(ServingError, serving_error)
     app.add_exception_handler(HTTPException, http_error)
@@ -110,12 +108,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
+# Rules in the words of this service, by the type of pydantic's error.
+RULES = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
 def violations_of(errors: Sequence[Any]) -> list[Violation]:
-    """Return pydantic's errors as broken rules."""
-    return [
-        Violation(_path(error["loc"]), error["msg"][:1].lower() + error["msg"][1:])
-        for error in errors
-    ]
+    """Return pydantic's errors as violations."""
+    return [Violation(_path(error["loc"]), _rule(error)) for error in errors]
+
+
+def _rule(error: Any) -> str:
+    rule: str = RULES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return rule[:1].lower() + rule[1:]
 
 
 def _path(location: Sequence[str | int]) -> str:

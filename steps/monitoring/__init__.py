@@ -1,1 +1,1 @@
-"""What `monitor` looks at: a window of the prediction log against what the champion came from."""
+"""Monitoring of the champion: drift, live performance, retraining."""

@@ -1,191 +1,267 @@
-"""Whether the world has moved away from what the champion was trained on, with Evidently."""
+"""Drift of live predictions from the champion's reference sample, measured with Evidently."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.core.report import Snapshot
 from evidently.metrics import DriftedColumnsCount, ValueDrift
 from scipy.special import logit
 
-from serving.scorer import Manifest
-from steps.monitoring.bins import Bins, psi
-from steps.monitoring.window import MOST_PERIODS, Window
-from steps.pipeline.evaluation import Floats
-from steps.pipeline.plots import LOWEST
-from steps.pipeline.reference import Reference
+from serving.model.manifest import Manifest
+from steps.data.feature_frames import in_seconds, typed_frame
+from steps.data.reference import Reference
+from steps.evaluation.metrics import Floats
+from steps.monitoring.metric_names import metric_names
+from steps.monitoring.psi import Bins, QuantileBins, bins_of, psi
+from steps.monitoring.window import MAX_PERIODS, Window
+from steps.plots.style import LOWEST_SCORE
 
-# Of half as many rows, chance alone makes a PSI of 0.2.
-FEWEST_ROWS = 200
-# Evidently takes 100,000 rows of 30 features in ten seconds; more would not tell more.
-MOST_ROWS = 100_000
+# With half as many rows, chance alone may make a PSI of 0.2.
+MIN_ROWS = 200
+# Evidently takes ten seconds for 100,000 rows of 30 features; more rows change no result.
+MAX_ROWS_FOR_EVIDENTLY = 100_000
 SCORE = "score (log-odds)"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a window is from the reference.
+    """Distance of a window from the reference sample.
 
     Attributes:
-        psi: the population stability index of each feature, the largest first; missing values
-            count as a value of their own.
-        score_psi: that of the scores as log-odds; None if too few of them are the champion's.
-        missing: share of missing values of each feature.
-        out_of_range: share of values beyond the least and greatest of the training rows.
-        periods: PSI of each feature (rows) in each part of the window (columns, named by the
-            time of its first prediction, which several may share); the parts hold equally many
-            predictions.
-        limit: the PSI above which a feature counts as drifted.
-        share_limit: the share of drifted features at which the whole counts as drifted.
-        page: Evidently's report.
+        psi: PSI of each feature, descending; missing values are a bin of their own.
+        score_psi: PSI of the scores as log-odds; None if too few are the champion's own.
+        missing: share of missing values in each feature.
+        out_of_range: share of values outside the range of the training rows, by number and date.
+        unseen: share of levels that the champion was not fitted on, by category.
+        unseen_rows: share of predictions with such a level in any category.
+        periods: PSI of each feature (rows) in each period (columns, named by the time of the
+            first prediction, not necessarily unique); periods have equally many predictions.
+        psi_limit: PSI above which a feature or the score has drifted.
+        share_limit: share of drifted features from which on the window has drifted.
+        report: Evidently's report.
     """
 
     psi: "pd.Series[float]"
     score_psi: float | None
     missing: "pd.Series[float]"
     out_of_range: "pd.Series[float]"
+    unseen: "pd.Series[float]"
+    unseen_rows: float
     periods: pd.DataFrame
-    limit: float
+    psi_limit: float
     share_limit: float
-    page: Snapshot
+    report: Snapshot
 
     @property
-    def drifted(self) -> list[str]:
-        """The features above the limit, the worst first."""
-        return list(self.psi[self.psi > self.limit].index)
+    def drifted_features(self) -> list[str]:
+        """Features with a PSI above the limit, in descending order of PSI."""
+        return list(self.psi[self.psi > self.psi_limit].index)
 
     @property
     def share(self) -> float:
-        """The share of features that drifted."""
-        return len(self.drifted) / len(self.psi)
+        """Share of drifted features."""
+        return len(self.drifted_features) / len(self.psi)
 
     @property
     def detected(self) -> bool:
-        """Whether enough features drifted, or the scores did."""
-        return self.share >= self.share_limit or (self.score_psi or 0.0) > self.limit
+        """True if enough features have drifted, or the score has."""
+        return self.share >= self.share_limit or (self.score_psi or 0.0) > self.psi_limit
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """Shares of unusual values of each feature, NaN where its kind has none."""
+        kinds = {"missing": self.missing, "out of range": self.out_of_range, "unseen": self.unseen}
+        return pd.DataFrame(kinds, index=self.psi.index)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What is logged, by name."""
-        found = {
+        """MLflow metrics, by name."""
+        metrics = {
             "drift_share": self.share,
-            "drifted_features": float(len(self.drifted)),
+            "drifted_features": float(len(self.drifted_features)),
             "psi_largest": float(self.psi.iloc[0]),
             "missing_share": float(self.missing.mean()),
-            "out_of_range_share": float(self.out_of_range.mean()),
         }
         if self.score_psi is not None:
-            found["psi_score"] = self.score_psi
-        for name in self.psi.index:
-            found[f"psi.{name}"] = float(self.psi[name])
-            found[f"missing.{name}"] = float(self.missing[name])
-            found[f"out_of_range.{name}"] = float(self.out_of_range[name])
-        return found
+            metrics["psi_score"] = self.score_psi
+        if len(self.out_of_range):
+            metrics["out_of_range_share"] = float(self.out_of_range.mean())
+        if len(self.unseen):
+            metrics["unseen_share"] = self.unseen_rows
+        names = metric_names(list(self.psi.index))
+        for kind in ("psi", "missing", "out_of_range", "unseen"):
+            values = getattr(self, kind)
+            metrics |= {f"{kind}.{names[name]}": float(values[name]) for name in values.index}
+        return metrics
 
     def __str__(self) -> str:
-        worst = ", ".join(f"{name} {self.psi[name]:.2f}" for name in self.drifted[:3])
-        text = f"{len(self.drifted)} of {len(self.psi)} features have a PSI above {self.limit:g}"
-        text += f" ({worst})" if worst else ""
-        text += f", a share of {self.share:.2f} against the limit of {self.share_limit:g}"
+        largest = ", ".join(f"{name} {self.psi[name]:.2f}" for name in self.drifted_features[:3])
+        counts = f"{len(self.drifted_features)} of {len(self.psi)} features"
+        text = f"{counts} have a PSI above {self.psi_limit:g}" + (
+            f" ({largest})" if largest else ""
+        )
+        text += f"; share {self.share:.2f}, limit {self.share_limit:g}"
         if self.score_psi is None:
-            return f"{text}; the score has too few predictions of this version"
-        return f"{text}; PSI of the score {self.score_psi:.2f}"
+            text += "; score PSI unknown: too few predictions of this version"
+        else:
+            text += f"; score PSI {self.score_psi:.2f}"
+        return text + self._unseen_text
 
-    def write_page(self, file: Path) -> None:
-        """Write Evidently's report as a page that needs nothing from elsewhere."""
-        self.page.save_html(str(file))
+    @property
+    def _unseen_text(self) -> str:
+        if not self.unseen_rows:
+            return ""
+        most = self.unseen[self.unseen > 0].sort_values(ascending=False, kind="stable")[:3]
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in most.items())
+        return f"; {self.unseen_rows:.2%} of the predictions have an unseen level ({shares})"
+
+    def write_report(self, file: Path) -> None:
+        """Write Evidently's report as a self-contained HTML page."""
+        self.report.save_html(str(file))
 
 
 def measure_drift(
     window: Window,
     reference: Reference,
     manifest: Manifest,
-    limit: float,
+    psi_limit: float,
     share_limit: float,
 ) -> Drift | str:
-    """Compare a window with the reference, or say why that cannot be.
+    """Compare a window with the reference sample.
 
     Args:
-        window: the predictions of the model, of whatever version.
-        reference: kept with the champion; only its own scores are compared with those there.
-        manifest: of the champion's scorer.
-        limit: PSI above which a feature, or the score, counts as drifted.
-        share_limit: share of drifted features at which the window does.
+        window: predictions of the model, of all versions.
+        reference: sample stored with the champion; its scores are compared with the champion's
+            own scores only.
+        manifest: manifest of the champion's scorer, with the range of each feature.
+        psi_limit: PSI above which a feature or the score has drifted.
+        share_limit: share of drifted features from which on the window has drifted.
+
+    Returns:
+        The drift, or the reason why it cannot be measured.
     """
-    rows = window.rows[window.rows["has_features"]]
-    if len(rows) < FEWEST_ROWS:
-        return f"{len(rows)} predictions with all features, fewer than {FEWEST_ROWS}"
-    features = rows[window.features]
-    page = _compare(features, reference.rows, limit, share_limit)
-    found = {
-        one["config"]["column"]: float(one["value"])
-        for one in page.dict()["metrics"]
-        if "column" in one["config"]
+    features = window.measured_features
+    if len(features) < MIN_ROWS:
+        return f"{len(features)} predictions with all features; at least {MIN_ROWS} are required"
+    reference_rows = typed_frame(reference.rows, manifest.features)
+    seen = {encoding.feature: encoding.levels for encoding in manifest.encodings}
+    bins = {
+        feature.name: bins_of(feature, reference_rows[feature.name], seen.get(feature.name, ()))
+        for feature in manifest.features
     }
-    own = window.rows.loc[window.rows["own"], "score"]
+    report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)
+    own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy()
+    unseen = _unseen(features, manifest)
     return Drift(
-        psi=pd.Series(found).sort_values(ascending=False, kind="stable"),
-        score_psi=score_psi(own.to_numpy(), reference) if len(own) >= FEWEST_ROWS else None,
+        psi=_psi_by_feature(report),
+        score_psi=score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None,
         missing=features.isna().mean(),
         out_of_range=_out_of_range(features, manifest),
-        periods=_periods(rows, reference, window.features),
-        limit=limit,
+        unseen=unseen.mean(),
+        unseen_rows=float(unseen.any(axis=1).mean()),
+        periods=_psi_by_period(features, window.rows["created_at"], reference_rows, bins),
+        psi_limit=psi_limit,
         share_limit=share_limit,
-        page=page,
+        report=report,
     )
 
 
-def _compare(
-    features: pd.DataFrame, reference: pd.DataFrame, limit: float, share_limit: float
+def _evidently_report(
+    features: pd.DataFrame,
+    reference: pd.DataFrame,
+    bins: dict[str, Bins],
+    psi_limit: float,
+    share_limit: float,
 ) -> Snapshot:
-    """Return Evidently's report on some of the rows, in bins of the reference."""
-    some = features.sample(min(len(features), MOST_ROWS), random_state=0)
-    bins = {name: Bins.of(reference[name]) for name in features}
-    columns = DataDefinition(categorical_columns=list(bins))
-    now, then = (
-        Dataset.from_pandas(
-            pd.DataFrame({name: bins[name].names(frame[name]) for name in bins}),
-            data_definition=columns,
-        )
-        for frame in (some, reference)
-    )
+    """Run Evidently on a sample of the rows, with bins as categories."""
+    current = features.sample(min(len(features), MAX_ROWS_FOR_EVIDENTLY), random_state=0)
+    definition = DataDefinition(categorical_columns=list(bins))
+
+    def binned(frame: pd.DataFrame) -> Dataset:
+        columns = {name: bins[name].names(frame[name]) for name in bins}
+        return Dataset.from_pandas(pd.DataFrame(columns), data_definition=definition)
+
     report = Report(
         [
-            DriftedColumnsCount(drift_share=share_limit, method="psi", threshold=limit),
-            *(ValueDrift(column=name, method="psi", threshold=limit) for name in bins),
+            DriftedColumnsCount(drift_share=share_limit, method="psi", threshold=psi_limit),
+            *(ValueDrift(column=name, method="psi", threshold=psi_limit) for name in bins),
         ]
     )
-    return report.run(now, then)
+    return report.run(binned(current), binned(reference))
+
+
+def _psi_by_feature(report: Snapshot) -> "pd.Series[float]":
+    values = {
+        metric["config"]["column"]: float(metric["value"])
+        for metric in report.dict()["metrics"]
+        if "column" in metric["config"]
+    }
+    return pd.Series(values).sort_values(ascending=False, kind="stable")
 
 
 def as_log_odds(scores: Floats) -> "pd.Series[float]":
-    """Return scores on the axis on which they are compared: most lie near 0 otherwise."""
-    return pd.Series(logit(np.clip(scores, LOWEST, 1 - LOWEST)), name=SCORE)
+    """Return scores as log-odds, which spread the many scores near 0."""
+    return pd.Series(logit(np.clip(scores, LOWEST_SCORE, 1 - LOWEST_SCORE)), name=SCORE)
 
 
 def score_psi(scores: Floats, reference: Reference) -> float:
-    """Return the PSI of scores against the champion's own on its test rows."""
-    return psi(as_log_odds(reference.scores), as_log_odds(scores))
+    """Return the PSI of the champion's scores relative to its scores of the test rows."""
+    expected = as_log_odds(reference.scores)
+    return psi(expected, as_log_odds(scores), QuantileBins.of(expected))
 
 
 def _out_of_range(frame: pd.DataFrame, manifest: Manifest) -> "pd.Series[float]":
-    ends = {
-        name: (column["quantiles"][0], column["quantiles"][-1])
-        for name, column in manifest.reference["columns"].items()
-    }
-    beyond = {
-        name: ((values < ends[name][0]) | (values > ends[name][1])).mean()
-        for name, values in frame.items()
-    }
-    return pd.Series(beyond)
+    """Return the shares for the features whose range in the training rows is known.
+
+    It is not for dates of champions of earlier releases.
+    """
+    columns = manifest.reference.get("columns", {})
+    shares = {}
+    for feature in manifest.features:
+        if feature.name not in columns:
+            continue
+        low, *_, high = columns[feature.name]["quantiles"]
+        values = frame[feature.name]
+        values = in_seconds(values) if feature.kind == "date" else values
+        shares[feature.name] = ((values < low) | (values > high)).mean()
+    return pd.Series(shares, dtype=np.float64)
 
 
-def _periods(rows: pd.DataFrame, reference: Reference, features: list[str]) -> pd.DataFrame:
-    count = int(np.clip(len(rows) // FEWEST_ROWS, 1, MOST_PERIODS))
-    edges = np.linspace(0, len(rows), count + 1).astype(int).tolist()
-    periods = [rows.iloc[start:end] for start, end in pairwise(edges)]
-    found = [{name: psi(reference.rows[name], rows[name]) for name in features} for rows in periods]
-    return pd.DataFrame(found, index=[rows["created_at"].iloc[0] for rows in periods]).T
+def _unseen(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """Return which categories have a level that the champion was not fitted on, by row."""
+    kinds = {feature.name: feature.kind for feature in manifest.features}
+    columns = {
+        encoding.feature: _in_levels(encoding.is_unseen, frame[encoding.feature])
+        for encoding in manifest.encodings
+        if kinds[encoding.feature] == "category"
+    }
+    return pd.DataFrame(columns, index=frame.index, dtype=bool)
+
+
+def _in_levels(matches: Callable[[str], bool], values: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
+    """Return which values of a category are levels that match."""
+    # A code of -1, a missing value, takes the last place.
+    return np.array([*map(matches, values.cat.categories), False])[values.cat.codes.to_numpy()]
+
+
+def _psi_by_period(
+    features: pd.DataFrame,
+    times: "pd.Series[Any]",
+    reference: pd.DataFrame,
+    bins: dict[str, Bins],
+) -> pd.DataFrame:
+    count = int(np.clip(len(features) // MIN_ROWS, 1, MAX_PERIODS))
+    bounds = np.linspace(0, len(features), count + 1).astype(int).tolist()
+    periods = [features.iloc[start:end] for start, end in pairwise(bounds)]
+    values = [
+        {name: psi(reference[name], period[name], bins[name]) for name in bins}
+        for period in periods
+    ]
+    return pd.DataFrame(values, index=[times[period.index[0]] for period in periods]).T

@@ -1,172 +1,144 @@
-"""What a retraining learns from: the champion's data and, after them, the labelled predictions."""
+"""Retraining of the champion on its base data and all labelled predictions."""
 
-import tempfile
+import logging
 from collections.abc import Collection
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
 
 import mlflow
-import numpy as np
-import pandas as pd
-import sqlalchemy as sa
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from pandas.api.types import is_datetime64_any_dtype
+from mlflow.entities import Run
 
-from serving.history import stream
-from steps.monitoring.window import ROWS_AT_ONCE, has_all
-from steps.pipeline.evaluation import FEWEST_ROWS_OF_A_CLASS
-from steps.pipeline.origin import BASE, origin_of
-from steps.pipeline.parameters import as_given
-from steps.pipeline.rows import row_hashes
-from steps.pipeline.splits import open_splits
+from serving.log.existing import open_log
+from serving.log.queries import labels_since
+from steps.data.origin import BASE
+from steps.monitoring.findings import Findings
+from steps.monitoring.monitored_champion import MonitoredChampion
+from steps.monitoring.performance import MIN_LABELS_PER_CLASS
+from steps.monitoring.retraining_data import build_retraining_data, log_table
+from steps.monitoring.retraining_triggers import (
+    DECISION_TAG,
+    RetrainingTrigger,
+    last_trigger,
+    record_trigger,
+)
+from steps.runtime.errors import StepError
+from steps.workflow.running import run_step
 
-FILE = "retraining.parquet"
-# Labels of each class without which there is nothing to learn: of one alone, the last rows of
-# the table, which are its test, would all be of that class.
-FEWEST_LABELS = FEWEST_ROWS_OF_A_CLASS["test"]
+logger = logging.getLogger("ml-pipes")
+
+RETRAINED_TAG = "retrained"
 
 
-@dataclass(frozen=True)
-class Retraining:
-    """A table to train on, and how.
+def retrain_if_triggered(
+    retrain: str, log_uri: str, champion: MonitoredChampion, findings: Findings, run: Run
+) -> None:
+    """Retrain if the findings call for it; tag the monitoring run with the reason either way.
 
-    Attributes:
-        table: the rows of the base, then the new ones in the order of their predictions.
-        parameters: of `main`, as the champion was made with, but for `data`.
-        base_run_id: the `load_data` run of the base.
-        new: how many labelled predictions were added.
-        known: how many were left out, because an equal row is there already.
-        other: how many were left out, because they lack a feature of the table.
+    Args:
+        retrain: `auto` or `always`.
+        log_uri: SQLAlchemy URL of the prediction log.
+        champion: the present champion.
+        findings: findings of the whole window.
+        run: the monitoring run.
+
+    Raises:
+        StepError: the retraining failed, or reached a decision without one of its engines.
     """
+    trigger = last_trigger(run.info.experiment_id, champion.registered)
+    now = datetime.now(UTC)
+    with open_log(log_uri) as connection:
+        since = trigger.until if trigger else None
+        new_labels = labels_since(connection, champion.registered.name, since)
+    reason = reason_against_retraining(retrain, champion, findings, trigger, new_labels)
+    if reason:
+        _tag_not_retrained(run, reason)
+        return
+    record_trigger(run.info.run_id, findings.window, now)
+    retrain_champion(log_uri, champion, findings, run)
 
-    table: pd.DataFrame
-    parameters: dict[str, str]
-    base_run_id: str
-    new: int
-    known: int
-    other: int
 
+def reason_against_retraining(
+    retrain: str,
+    champion: MonitoredChampion,
+    findings: Findings,
+    trigger: RetrainingTrigger | None,
+    new_labels: dict[str, int],
+) -> str:
+    """Return the reason not to retrain, or an empty string.
 
-def prepare(connection: sa.Connection, model_name: str, champion: ModelVersion) -> Retraining:
-    """Return the table that a retraining of `champion` learns from.
-
-    The base is the data that the first champion of this line was made from, so that a row is
-    not there once from the base and once from an earlier retraining. A prediction whose features
-    and label equal those of a row of the base, or of an earlier prediction, is the same row:
-    it is left out, or it could be learned from and tested on at once. The splits are made anew
-    from the whole; which rows the incumbent has seen, the promotion takes care of.
+    Args:
+        retrain: `auto` or `always`.
+        champion: the present champion.
+        findings: findings of the whole window.
+        trigger: trigger of the last retraining.
+        new_labels: labels recorded since then, by prediction id.
     """
-    data_run_id = champion.tags["data_run_id"]
-    base_run_id = origin_of(data_run_id).get(BASE, data_run_id)
-    with open_splits(base_run_id) as splits:
-        base = splits.all_rows()
-        time_column = splits.description.time_column
-        features, target = splits.names, splits.target
-    labelled, other = labelled_rows(connection, model_name, features, target)
-    table, new = append(base, labelled, features, target, time_column)
-    parameters = inherited(_parameters_of(champion)) | {"target": target, "model_name": model_name}
-    return Retraining(table, parameters, base_run_id, new, len(labelled) - new, other)
+    if retrain == "auto":
+        if not (findings.drifted or findings.degraded):
+            return "neither drift nor degradation detected"
+        if trigger:
+            new = champion.assess_since(trigger, findings.window, new_labels)
+            if not (new.drifted or new.degraded):
+                return f"already retrained for this; change since then: {new.title}"
+    return too_few_labels(new_labels.values())
 
 
 def too_few_labels(labels: Collection[int]) -> str:
-    """Say of the labels recorded since the last retraining if they are too few; empty if not."""
+    """Return the reason if the labels since the last retraining are too few, or an empty string.
+
+    With labels of one class only, the last rows of the table, its test split, have only that class.
+    """
     positives = sum(labels)
-    if min(positives, len(labels) - positives) >= FEWEST_LABELS:
+    negatives = len(labels) - positives
+    if min(positives, negatives) >= MIN_LABELS_PER_CLASS:
         return ""
     return (
-        f"{positives} labels of 1 and {len(labels) - positives} of 0 are new; "
-        f"{FEWEST_LABELS} of each are needed"
+        f"{positives} positive and {negatives} negative labels are new; "
+        f"at least {MIN_LABELS_PER_CLASS} of each class are required"
     )
 
 
-def log_table(table: pd.DataFrame) -> str:
-    """Log a table to the active run; return its URI for the parameter `data`."""
-    run = mlflow.active_run()
-    assert run is not None, "a step is a run"
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
-        file = Path(folder) / FILE
-        table.to_parquet(file, index=False)
-        mlflow.log_artifact(str(file))
-    return f"runs:/{run.info.run_id}/{FILE}"
+def retrain_champion(
+    log_uri: str, champion: MonitoredChampion, findings: Findings, run: Run
+) -> None:
+    """Run the whole workflow on the champion's base data and the labelled predictions.
 
-
-def append(
-    base: pd.DataFrame,
-    labelled: pd.DataFrame,
-    features: list[str],
-    target: str,
-    time_column: str,
-) -> tuple[pd.DataFrame, int]:
-    """Return `base` with the new ones of the `labelled` rows after it, and how many those are.
-
-    Args:
-        base: features, target and, if the rows had times, `time_column`.
-        labelled: features, target and created_at, oldest first.
-        features: the names of the features.
-        target: the name of the target.
-        time_column: the name of the time column.
+    Raises:
+        StepError: the workflow failed, or reached a decision without one of its engines.
     """
-    columns = [*features, target]
-    hashes = row_hashes(labelled[columns])
-    repeated = np.isin(hashes, row_hashes(base[columns])) | pd.Series(hashes).duplicated()
-    new = labelled[~np.asarray(repeated)].reset_index(drop=True)
-    rows: pd.DataFrame = new[columns]
-    if time_column in base:
-        rows = rows.assign(**{time_column: _times_after(base[time_column], new["created_at"])})
-    return pd.concat([base, rows], ignore_index=True), len(new)
+    with open_log(log_uri) as connection:
+        data = build_retraining_data(connection, champion.registered.name, champion.registered)
+    if not data.added:
+        _tag_not_retrained(run, "no new labelled predictions")
+        return
+    logger.info(
+        "retraining with %s labelled predictions added (left out: %s duplicates, %s that lack a "
+        "feature): %s",
+        f"{data.added:,}", f"{data.duplicates:,}", f"{data.incomplete:,}", findings.title,
+    )  # fmt: skip
+    mlflow.set_tag(BASE, data.base_run_id)
+    parameters = data.parameters | {"data": log_table(data.table)}
+    failure = None
+    try:
+        workflow_id = run_step("main", parameters, reuse=False)
+    except StepError as error:
+        workflow_id, failure = error.run_id, error
+    tags = mlflow.get_run(workflow_id).data.tags if workflow_id else {}
+    if "decision" in tags:  # reached even if one of several engines failed
+        _tag_retrained(run, findings, workflow_id, tags["decision"])
+    if failure:
+        raise failure
 
 
-def _times_after(base: "pd.Series[Any]", created_at: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return times for predictions that carried none: when they were made, after all of `base`.
-
-    Numbers go on in seconds.
-    """
-    since_first = created_at - created_at.min()
-    if not is_datetime64_any_dtype(base):
-        return float(base.max()) + 1.0 + since_first.dt.total_seconds()
-    moments = created_at if base.dt.tz is not None else created_at.dt.tz_localize(None)
-    if len(moments) and moments.min() > base.max():
-        return moments
-    return base.max() + pd.Timedelta(seconds=1) + since_first
+def _tag_not_retrained(run: Run, reason: str) -> None:
+    logger.info("not retrained: %s", reason)
+    mlflow.MlflowClient().set_tag(run.info.run_id, RETRAINED_TAG, f"no: {reason}")
 
 
-def labelled_rows(
-    connection: sa.Connection, model_name: str, features: list[str], target: str
-) -> tuple[pd.DataFrame, int]:
-    """Return every labelled prediction, oldest first, and how many others lack a feature."""
-    rows: list[list[Any]] = []
-    other = 0
-    found = stream(connection, None, None, ROWS_AT_ONCE, model_name, labelled_only=True)
-    for row in chain.from_iterable(found):
-        if row.features is None or not has_all(features, row):
-            other += 1
-            continue
-        values = (row.features[name] for name in features)
-        rows.append([row.created_at, row.true_label, *values])
-    frame = pd.DataFrame(rows, columns=["created_at", target, *features])
-    kinds = {"created_at": "datetime64[us, UTC]", target: "int64"}
-    return frame.astype(kinds | dict.fromkeys(features, "float64")), other
-
-
-def inherited(parameters: dict[str, str]) -> dict[str, str]:
-    """Return those parameters of a champion's making that its retraining takes over.
-
-    `promotion=always` was a person's decision about one model; it is no gate.
-    """
-    return {
-        name: value
-        for name, value in parameters.items()
-        if (name, value) != ("promotion", "always")
+def _tag_retrained(run: Run, findings: Findings, workflow_id: str, decision: str) -> None:
+    tags = {
+        RETRAINED_TAG: f"yes: {findings.title}",
+        "retraining_run_id": workflow_id,
+        DECISION_TAG: decision,
     }
-
-
-def _parameters_of(champion: ModelVersion) -> dict[str, str]:
-    """Return the parameters of the run of `main`, or else of the steps, that made `champion`."""
-    selection = mlflow.get_run(champion.tags["selection_run_id"])
-    runs = [mlflow.get_run(champion.tags["data_run_id"]), selection]
-    if parent := selection.data.tags.get(MLFLOW_PARENT_RUN_ID):
-        runs.append(mlflow.get_run(parent))
-    return as_given({name: value for run in runs for name, value in run.data.params.items()})
+    for name, value in tags.items():
+        mlflow.MlflowClient().set_tag(run.info.run_id, name, value)

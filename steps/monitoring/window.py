@@ -1,22 +1,40 @@
-"""A window of the prediction log, read through its URL."""
+"""Windows of the prediction log: predictions of one model in a time range."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pandas as pd
 import sqlalchemy as sa
 
-from serving.history import Place, StoredPrediction, start_of_last, stream
+from serving.log.queries import Cursor, StoredPrediction, start_of_last, stream
+from serving.model.features import Feature
+from steps.data.feature_frames import concatenate, frame_of_logged
 
-log = logging.getLogger("ml-pipes")
+logger = logging.getLogger("ml-pipes")
 
-ROWS_AT_ONCE = 10_000
-# What is kept in memory; of more rows, each k-th. Labelled ones are all kept.
-MOST_ROWS = 500_000
-# Into how many periods a window is divided: more would not be legible.
-MOST_PERIODS = 12
+ROWS_PER_CHUNK = 10_000
+ROWS_PER_PROGRESS_LINE = 50 * ROWS_PER_CHUNK
+# Of more predictions, every k-th is kept in memory. Labelled predictions are all kept.
+MAX_ROWS = 500_000
+# More periods would not be legible in the summary picture.
+MAX_PERIODS = 12
+
+LABELLED_TYPES = {
+    "prediction_id": "string",
+    "created_at": "datetime64[us, UTC]",
+    "by_champion": "bool",
+    "score": "float64",
+    "threshold": "float64",
+    "true_label": "int64",
+    "observed_at": "datetime64[us, UTC]",
+}
+ROW_TYPES = {name: LABELLED_TYPES[name] for name in ("created_at", "by_champion", "score")} | {
+    "has_features": "bool",
+    "alert": "bool",
+    "labelled": "bool",
+}
 
 
 @dataclass(frozen=True)
@@ -24,40 +42,49 @@ class Window:
     """Predictions of one model, oldest first.
 
     Attributes:
-        rows: created_at, own (whether the present champion made it), score, has_features
-            (whether it was logged with all of them), and `features`.
-        labelled: prediction_id, created_at, own, score, threshold, label (the true one) and
-            observed_at of those whose outcome is known.
-        features: names of the champion's features, which are columns of `rows`.
-        count: how many predictions were made, kept in `rows` or not.
+        rows: predictions, or an even sample of them: created_at, by_champion (made by the present
+            champion), score, has_features (logged with all features of the champion, in values that
+            it can read), alert (labelled 1 by the model), labelled (with ground truth).
+        features: the features of `rows`, typed (see `steps.data.feature_frames`). They have a frame
+            of their own, as a feature may have any name.
+        labelled: all predictions with ground truth: prediction_id, created_at, by_champion, score,
+            threshold, true_label, observed_at.
+        count: number of predictions, including those left out of `rows`.
     """
 
     rows: pd.DataFrame
+    features: pd.DataFrame
     labelled: pd.DataFrame
-    features: list[str]
     count: int
 
-    def since(self, moment: datetime, labelled_since: Collection[str]) -> "Window":
-        """Return what is new since a moment: predictions, and earlier ones labelled since then.
+    def newer_than(self, time: datetime, labelled_since: Collection[str]) -> "Window":
+        """Return the predictions made after `time`, or labelled after it.
 
         Args:
-            moment: of the last that is not new.
-            labelled_since: ids of predictions.
+            time: time of the last prediction to leave out.
+            labelled_since: ids of predictions whose label was recorded after `time`.
         """
-        rows = self.rows[self.rows["created_at"] > moment]
-        late = self.labelled["prediction_id"].isin(list(labelled_since))
-        labelled = self.labelled[(self.labelled["created_at"] > moment) | late]
+        is_newer = self.rows["created_at"] > time
+        rows = self.rows[is_newer]
+        newly_labelled = self.labelled["prediction_id"].isin(list(labelled_since))
+        labelled = self.labelled[(self.labelled["created_at"] > time) | newly_labelled]
         share = len(rows) / max(len(self.rows), 1)
         return replace(
             self,
             rows=rows.reset_index(drop=True),
+            features=self.features[is_newer].reset_index(drop=True),
             labelled=labelled.reset_index(drop=True),
             count=round(self.count * share),
         )
 
     @property
+    def measured_features(self) -> pd.DataFrame:
+        """The features of those rows that have all."""
+        return self.features[self.rows["has_features"]]
+
+    @property
     def until(self) -> datetime | None:
-        """When the last of them was made."""
+        """Time of the last prediction; None if there is none."""
         return None if self.rows.empty else self.rows["created_at"].iloc[-1].to_pydatetime()
 
 
@@ -65,82 +92,69 @@ def read_window(
     connection: sa.Connection,
     model_name: str,
     champion_run_id: str | None,
-    features: list[str],
+    features: Sequence[Feature],
     since: datetime | None,
     until: datetime | None,
     last: int | None,
 ) -> Window:
-    """Return the predictions of `model_name` from `since` to before `until`, or the `last` ones.
+    """Read the predictions of a model from `since` to before `until`, or the `last` ones.
 
     Args:
-        connection: of the log.
-        model_name: the registered model.
-        champion_run_id: of the champion. A version's number tells less: a model that was deleted
-            and made again begins at 1 again.
-        features: the champion's.
-        since: the earliest moment, if any.
-        until: the moment after the last, if any.
-        last: how many, instead of `since`.
+        connection: connection to the log.
+        model_name: name of the registered model.
+        champion_run_id: run of the champion. Version numbers are ambiguous: a model that is
+            deleted and registered again restarts at version 1.
+        features: the champion's features.
+        since: start of the time range, inclusive.
+        until: end of the time range, exclusive.
+        last: number of predictions, instead of `since`.
     """
-    start: datetime | Place | None = since
+    start: datetime | Cursor | None = since
     if last is not None:
         start = start_of_last(connection, model_name, last)
-    kept: list[pd.DataFrame] = []
-    labelled: list[tuple[object, ...]] = []
+    kept = [_rows([], champion_run_id, features)]
+    labelled = [_labelled_frame([], champion_run_id)]
     count, step = 0, 1
-    for chunk in stream(connection, start, until, ROWS_AT_ONCE, model_name=model_name):
-        kept.append(_frame(chunk[-count % step :: step], champion_run_id, features))
-        labelled += [
-            (
-                row.prediction_id,
-                row.created_at,
-                row.run_id == champion_run_id,
-                row.score,
-                row.threshold,
-                row.true_label,
-                row.observed_at,
-            )
-            for row in chunk
-            if row.true_label is not None
-        ]
+    for chunk in stream(connection, start, until, ROWS_PER_CHUNK, model_name=model_name):
+        kept.append(_rows(chunk[-count % step :: step], champion_run_id, features))
+        labelled.append(_labelled_frame(chunk, champion_run_id))
         count += len(chunk)
-        if sum(map(len, kept)) > MOST_ROWS:
+        if sum(len(rows) for rows, _ in kept) > MAX_ROWS:
             step *= 2
-            kept = [pd.concat(kept, ignore_index=True).iloc[::2]]
-        if count % (50 * ROWS_AT_ONCE) == 0:
-            log.info("%s predictions read", f"{count:,}")
-    rows = pd.concat([_frame([], champion_run_id, features), *kept], ignore_index=True)
-    known = pd.DataFrame(labelled, columns=list(LABELLED))
-    return Window(rows, known.astype(LABELLED), features, count)
+            rows, values = _joined(kept)
+            kept = [(rows.iloc[::2], values.iloc[::2])]
+        if count % ROWS_PER_PROGRESS_LINE == 0:
+            logger.info("%s predictions read", f"{count:,}")
+    return Window(*_joined(kept), pd.concat(labelled, ignore_index=True), count)
 
 
-LABELLED = {
-    "prediction_id": "string",
-    "created_at": "datetime64[us, UTC]",
-    "own": "bool",
-    "score": "float64",
-    "threshold": "float64",
-    "label": "int64",
-    "observed_at": "datetime64[us, UTC]",
-}
-
-
-def has_all(features: list[str], row: StoredPrediction) -> bool:
-    """Tell whether a prediction was logged with all of `features`: other versions have others."""
-    return row.features is not None and all(name in row.features for name in features)
-
-
-def _frame(
-    rows: list[StoredPrediction], champion_run_id: str | None, features: list[str]
-) -> pd.DataFrame:
-    columns: dict[str, list[object]] = {
+def _rows(
+    rows: list[StoredPrediction], champion_run_id: str | None, features: Sequence[Feature]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows and their features (see `Window`)."""
+    values, has_features = frame_of_logged([row.features for row in rows], features)
+    columns: dict[str, object] = {
         "created_at": [row.created_at for row in rows],
-        "own": [row.run_id == champion_run_id for row in rows],
+        "by_champion": [row.run_id == champion_run_id for row in rows],
         "score": [row.score for row in rows],
-        "has_features": [has_all(features, row) for row in rows],
+        "has_features": has_features,
+        "alert": [row.label == 1 for row in rows],
+        "labelled": [row.true_label is not None for row in rows],
     }
-    for name in features:
-        columns[name] = [(row.features or {}).get(name) for row in rows]
-    kinds = {name: LABELLED[name] for name in ("created_at", "own", "score")}
-    kinds |= {"has_features": "bool"} | dict.fromkeys(features, "float64")
-    return pd.DataFrame(columns).astype(kinds)
+    return pd.DataFrame(columns).astype(ROW_TYPES), values
+
+
+def _joined(parts: list[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows, values = zip(*parts, strict=True)
+    return pd.concat(rows, ignore_index=True), concatenate(values)
+
+
+def _labelled_frame(chunk: list[StoredPrediction], champion_run_id: str | None) -> pd.DataFrame:
+    rows = [row for row in chunk if row.true_label is not None]
+    columns = {
+        name: [getattr(row, name) for row in rows]
+        for name in LABELLED_TYPES
+        if name != "by_champion"
+    }
+    columns["by_champion"] = [row.run_id == champion_run_id for row in rows]
+    return pd.DataFrame(columns, columns=list(LABELLED_TYPES)).astype(LABELLED_TYPES)

@@ -1,0 +1,1 @@
+"""Simulations of the decisions: promotion, degradation, intervals and drift."""

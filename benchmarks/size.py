@@ -1,0 +1,159 @@
+"""Seconds and memory of `load_data` for tables of any size.
+
+    python -m benchmarks.size
+    python -m benchmarks.size --rows 280000,1000000 --repeat 3 --formats parquet
+
+Tables have 31 columns like the credit card data: a time, 28 normal variables, an amount and the
+target. Rows are in random order of time and 0.4 % of them are duplicates. Memory is the largest
+sum of the proportional set sizes (PSS) of all processes of `mlflow run`, every 0.2 s; shared pages
+count once, as does the cache of files not at all.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+import duckdb
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet
+from matplotlib.figure import Figure
+
+from steps.plots.style import as_png, drawing
+from steps.runtime.mlproject import PROJECT
+
+RESULT = PROJECT / "docs" / "size.json"
+PICTURE = PROJECT / "docs" / "size.png"
+NAMES = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount", "Class"]
+ROWS_AT_ONCE = 500_000
+
+
+@click.command()
+@click.option("--rows", default="280000,1000000,2800000,10000000", help="Sizes, by comma.")
+@click.option("--formats", default="parquet,csv", help="Formats, by comma.")
+@click.option("--repeat", default=3, help="Runs of each; their median is recorded.")
+def main(rows: str, formats: str, repeat: int) -> None:
+    """Measure each size in each format; record the results and their picture in docs/."""
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-size-") as name:
+        for count in map(int, rows.split(",")):
+            parquet = write_table(count, Path(name) / "table.parquet")
+            for format_ in formats.split(","):
+                file = parquet if format_ == "parquet" else write_csv(parquet)
+                runs = [measure(file) for _ in range(repeat)]
+                results[f"{format_} {count}"] = {
+                    "seconds": round(statistics.median(run[0] for run in runs), 1),
+                    "gigabytes": round(statistics.median(run[1] for run in runs), 2),
+                    "runs": repeat,
+                    "load": round(statistics.median(run[2] for run in runs), 1),
+                }
+                click.echo(f"{format_} {count:,}: {results[f'{format_} {count}']}")
+                RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    PICTURE.write_bytes(as_png(picture(results)))
+
+
+def write_table(count: int, file: Path) -> Path:
+    """Write a Parquet file of `count` rows, piece by piece."""
+    random = np.random.default_rng(0)
+    writer = None
+    for start in range(0, count, ROWS_AT_ONCE):
+        size = min(ROWS_AT_ONCE, count - start)
+        columns = [
+            random.integers(0, 172_800, size).astype(float),
+            *(random.standard_normal(size) for _ in range(28)),
+            random.lognormal(3, 1.5, size).round(2),
+            (random.random(size) < 0.002).astype(np.int64),
+        ]
+        repeated = random.integers(1, size, size // 250)
+        for column in columns:
+            column[repeated] = column[repeated - 1]
+        table = pa.table(dict(zip(NAMES, columns, strict=True)))
+        writer = writer or pa.parquet.ParquetWriter(file, table.schema)
+        writer.write_table(table, row_group_size=100_000)
+    assert writer is not None, "there is at least one row"
+    writer.close()
+    return file
+
+
+def write_csv(parquet: Path) -> Path:
+    """Write the rows of a Parquet file as CSV."""
+    file = parquet.with_suffix(".csv")
+    duckdb.sql(f"COPY (FROM read_parquet('{parquet}')) TO '{file}' (HEADER)")
+    return file
+
+
+def measure(file: Path) -> tuple[float, float, float]:
+    """Run `load_data`; return its seconds, its peak memory in GB, and the load of the machine."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-size-") as workspace:
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{workspace}/mlflow.db"}
+        command = ["mlflow", "run", str(PROJECT), "-e", "load_data", "--env-manager", "local"]
+        start, load = time.monotonic(), os.getloadavg()[0]
+        with subprocess.Popen(
+            [*command, "-P", f"data={file}"], cwd=workspace, env=environment, stderr=subprocess.PIPE
+        ) as process:
+            peak = Peak(process.pid)
+            _, errors = process.communicate()
+        seconds = time.monotonic() - start
+        if process.returncode:
+            sys.exit(errors.decode())
+        return seconds, peak.stop() / 1e9, load
+
+
+class Peak(threading.Thread):
+    """The largest memory of a process with all processes below it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._root = psutil.Process(pid)
+        self._largest = 0
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Look every 0.2 s."""
+        while not self._stopped.wait(0.2):
+            total = 0
+            try:
+                for process in (self._root, *self._root.children(recursive=True)):
+                    total += process.memory_full_info().pss
+            except psutil.Error:  # it has ended
+                continue
+            self._largest = max(self._largest, total)
+
+    def stop(self) -> int:
+        """Return the largest memory, in bytes."""
+        self._stopped.set()
+        self.join()
+        return self._largest
+
+
+@drawing()
+def picture(results: dict[str, dict[str, float]]) -> Figure:
+    """Draw seconds and memory by the number of rows."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, key, label in zip(axes, ("seconds", "gigabytes"), ("seconds", "GB"), strict=True):
+        for format_ in ("parquet", "csv"):
+            found = sorted(
+                (int(name.split()[1]), values[key])
+                for name, values in results.items()
+                if name.startswith(format_)
+            )
+            if found:
+                axis.plot(*zip(*found, strict=True), "o-", label=format_)
+        axis.set(xscale="log", xlabel="rows of 31 columns", ylabel=label, ylim=(0, None))
+        axis.grid(alpha=0.25)
+        axis.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The connection that writes to the prediction log."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import sqlalchemy as sa
+
+STUCK_SECONDS = 3.0
+
+
+class WriteConnection:
+    """A connection that stays open between transactions, used by one thread.
+
+    Another thread calls `abort_if_stuck` at intervals.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+        self._driver: Any = None
+        self._file: tuple[int, int] | None = None
+        self._busy_since: float | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Run a transaction; any error closes the connection."""
+        self.note_progress()
+        try:
+            connection = self._connected()
+            with connection.begin():
+                yield connection
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._busy_since = None
+
+    def note_progress(self) -> None:
+        """Note that the server has answered: a slow transaction is not a stuck one."""
+        self._busy_since = time.monotonic()
+
+    def abort_if_stuck(self) -> None:
+        """Abort a transaction that has waited too long for a PostgreSQL server.
+
+        The server may be stopped or the network gone; no setting of the driver bounds that wait.
+        """
+        since = self._busy_since
+        if since is None or time.monotonic() - since < STUCK_SECONDS:
+            return
+        with self._lock:
+            driver = self._driver
+            if driver is None or self._engine.dialect.name != "postgresql" or driver.closed:
+                return
+            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next transaction opens a new one."""
+        with self._lock:
+            connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _connected(self) -> sa.Connection:
+        """Return the connection, a new one if its SQLite file was removed or replaced."""
+        if self._connection is not None and self._file != self._present_file():
+            self.close()  # what it writes would be lost with the removed file
+        if self._connection is None:
+            connection = self._engine.connect()
+            with self._lock:
+                self._connection = connection
+                self._driver = connection.connection.driver_connection
+            self._file = self._present_file()
+        return self._connection
+
+    def _present_file(self) -> tuple[int, int] | None:
+        if self._engine.dialect.name != "sqlite":
+            return None
+        try:
+            found = os.stat(self._engine.url.database or "")
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino

@@ -1,0 +1,212 @@
+"""Queries of the prediction log: pages, newest first, and streams of a time window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from serving.errors import InputError
+from serving.log.database.schema import READ_COLUMNS, ground_truth, predictions
+from serving.model.prediction import check_identifier
+
+CURSOR_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(slots=True)
+class StoredPrediction:
+    """A logged prediction, with its latest true label if there is one."""
+
+    prediction_id: str
+    request_id: str | None
+    row_index: int
+    entity_id: str | None
+    created_at: datetime
+    model_name: str | None
+    model_version: str | None
+    run_id: str | None
+    score: float
+    label: int
+    threshold: float
+    features: dict[str, float | None] | None
+    source: str
+    true_label: int | None
+    observed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A position in the order of predictions: by time, then by id, as a batch has one time."""
+
+    created_at: datetime
+    prediction_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the cursor that `str` turned into `text`.
+
+        Raises:
+            InputError: `text` is not a cursor.
+        """
+        time, _, prediction_id = text.partition("_")
+        try:
+            created_at = datetime.strptime(time, CURSOR_TIME).replace(tzinfo=UTC)
+            check_identifier("before", prediction_id)  # PostgreSQL stores no other text
+        except (ValueError, InputError):
+            raise InputError("before: must be the `next` cursor of a previous page") from None
+        return cls(created_at, prediction_id)
+
+    def __str__(self) -> str:
+        return f"{self.created_at.astimezone(UTC):{CURSOR_TIME}}_{self.prediction_id}"
+
+    @property
+    def as_literal(self) -> sa.Tuple:
+        """The cursor in SQL, comparable with `in_order`."""
+        created_at = sa.literal(self.created_at, predictions.c.created_at.type)
+        return sa.tuple_(created_at, sa.literal(self.prediction_id))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Predictions, newest first; `next` is the cursor of the next page, None on the last."""
+
+    predictions: list[StoredPrediction]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of predictions and labels."""
+
+    predictions: int
+    labels: int
+
+
+def in_order() -> sa.Tuple:
+    """Return the columns that order predictions."""
+    return sa.tuple_(predictions.c.created_at, predictions.c.prediction_id)
+
+
+def with_true_labels() -> sa.Select[Any]:
+    """Select predictions with the label recorded last for each."""
+    return sa.select(
+        *READ_COLUMNS,
+        _latest(ground_truth.c.label).label("true_label"),
+        _latest(ground_truth.c.observed_at).label("observed_at"),
+    )
+
+
+def _latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    # A look-up for each row read: with a join, PostgreSQL compares all rows with all labels.
+    return (
+        sa.select(column)
+        .where(ground_truth.c.prediction_id == predictions.c.prediction_id)
+        .order_by(ground_truth.c.recorded_at.desc(), ground_truth.c.id.desc())
+        .limit(1)
+        .correlate(predictions)
+        .scalar_subquery()
+    )
+
+
+def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page:
+    """Return up to `limit` predictions older than the cursor `before`.
+
+    Raises:
+        InputError: `before` is not a cursor.
+    """
+    created_at, prediction_id = predictions.c.created_at, predictions.c.prediction_id
+    query = with_true_labels().order_by(created_at.desc(), prediction_id.desc()).limit(limit + 1)
+    if before is not None:
+        query = query.where(in_order() < Cursor.parse(before).as_literal)
+    found = [StoredPrediction(**row) for row in connection.execute(query).mappings()]
+    rows = found[:limit]
+    if len(found) <= limit:
+        return Page(rows, None)
+    return Page(rows, str(Cursor(rows[-1].created_at, rows[-1].prediction_id)))
+
+
+def read_counts(connection: sa.Connection) -> Counts:
+    """Count the predictions and the labels of the log."""
+    return Counts(
+        *(
+            connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            for table in (predictions, ground_truth)
+        )
+    )
+
+
+def feature_names(
+    connection: sa.Connection, since: datetime | None, until: datetime | None
+) -> list[str]:
+    """Return the features of all models that answered in a time window, in their order."""
+    model = (predictions.c.model_name, predictions.c.model_version, predictions.c.run_id)
+    first_of_each = sa.select(sa.func.min(predictions.c.prediction_id))
+    first_of_each = _within(first_of_each, since, until)
+    first_of_each = first_of_each.where(predictions.c.features.is_not(sa.null()))
+    found = connection.execute(
+        sa.select(predictions.c.features)
+        .where(predictions.c.prediction_id.in_(first_of_each.group_by(*model)))
+        .order_by(predictions.c.created_at)
+    )
+    return list(dict.fromkeys(name for features in found.scalars() for name in features))
+
+
+def start_of_last(connection: sa.Connection, model_name: str, count: int) -> Cursor | None:
+    """Return the cursor of the oldest of the newest `count` predictions of a model.
+
+    None if there are fewer.
+    """
+    query = sa.select(predictions.c.created_at, predictions.c.prediction_id)
+    query = query.where(predictions.c.model_name == model_name)
+    query = query.order_by(predictions.c.created_at.desc(), predictions.c.prediction_id.desc())
+    found = connection.execute(query.offset(count - 1).limit(1)).first()
+    return Cursor(*found) if found else None
+
+
+def labels_since(
+    connection: sa.Connection, model_name: str, moment: datetime | None
+) -> dict[str, int]:
+    """Return the true labels recorded for a model after `moment`, by prediction id."""
+    query = (
+        sa.select(ground_truth.c.prediction_id, ground_truth.c.label)
+        .join(predictions, predictions.c.prediction_id == ground_truth.c.prediction_id)
+        .where(predictions.c.model_name == model_name)
+        .order_by(ground_truth.c.recorded_at, ground_truth.c.id)
+    )
+    if moment is not None:
+        query = query.where(ground_truth.c.recorded_at > moment)
+    return {row.prediction_id: row.label for row in connection.execute(query)}
+
+
+def stream(
+    connection: sa.Connection,
+    since: datetime | Cursor | None,
+    until: datetime | None,
+    chunk: int,
+    model_name: str | None = None,
+    labelled_only: bool = False,
+) -> Iterator[list[StoredPrediction]]:
+    """Yield the predictions made from `since` to before `until`, oldest first, in chunks."""
+    query = with_true_labels().order_by(predictions.c.created_at, predictions.c.prediction_id)
+    if model_name is not None:
+        query = query.where(predictions.c.model_name == model_name)
+    if labelled_only:
+        query = query.where(
+            predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
+        )
+    found = connection.execution_options(yield_per=chunk).execute(_within(query, since, until))
+    for rows in found.mappings().partitions():
+        yield [StoredPrediction(**row) for row in rows]
+
+
+def _within(
+    query: sa.Select[Any], since: datetime | Cursor | None, until: datetime | None
+) -> sa.Select[Any]:
+    if isinstance(since, Cursor):
+        query = query.where(in_order() >= since.as_literal)
+    elif since is not None:
+        query = query.where(predictions.c.created_at >= since)
+    if until is not None:
+        query = query.where(predictions.c.created_at < until)
+    return query

@@ -1,0 +1,1 @@
+"""Portable scorers, their features and the predictions that they return."""

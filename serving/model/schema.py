@@ -1,0 +1,283 @@
+"""Conversion of raw tables to rows of features.
+
+Every way into a model uses this module: the JSON of `/predict`, the data frames of MLflow's
+scoring protocol, and the Arrow batches of Spark.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from serving.errors import InputError, InvalidFieldsError, Violation
+from serving.model.features import (
+    MUST_BE_FINITE,
+    MUST_NOT_BE_NULL,
+    Feature,
+    FeatureRows,
+    Floats,
+)
+from serving.model.values import (
+    LARGEST_EXACT,
+    TOO_LARGE,
+    InvalidValueError,
+    Texts,
+    is_inexact,
+    must_be,
+    parse_text,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NUMBERS = frozenset({int, float})
+
+# The position of each row's value among the distinct ones (-1 where missing), and those.
+Distinct = tuple[npt.NDArray[np.int64], list[Any]]
+
+
+class FeatureSchema:
+    """The features of a model, in their order."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self.features = tuple(features)
+        self.names = [feature.name for feature in features]
+        self._plain = [feature.name for feature in features if feature.is_plain]
+        self._numeric = [feature for feature in features if feature.kind != "category"]
+        self._nullable = np.array([feature.nullable for feature in self._numeric], bool)
+        self._json_types = NUMBERS | {type(None)} if self._nullable.any() else NUMBERS
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all features are plain numbers."""
+        return len(self._plain) == len(self.features)
+
+    def parse_columns(self, columns: Sequence[list[Any]]) -> FeatureRows:
+        """Convert JSON values.
+
+        Args:
+            columns: One list for each feature, in their order, all of the same length.
+
+        Raises:
+            InvalidFieldsError: Names the first invalid value of each column.
+        """
+        if not self.is_plain:
+            return self._parse_mixed(columns)
+        values = list(chain.from_iterable(columns))
+        types = set(map(type, values))
+        if not types <= self._json_types:
+            raise InvalidFieldsError(list(self._violations(columns)))
+        by_feature = np.array(values, dtype=np.float64).reshape(len(columns), -1)
+        if not np.isfinite(by_feature).all() and self._first_invalid(by_feature.T):
+            raise InvalidFieldsError(list(self._violations(columns)))
+        if int in types and _may_be_inexact(by_feature).any() and any(map(is_inexact, values)):
+            raise InvalidFieldsError(list(self._violations(columns)))
+        return FeatureRows(self.features, np.ascontiguousarray(by_feature.T), [])
+
+    def parse_texts(self, columns: Sequence[Sequence[str]]) -> FeatureRows:
+        """Convert the texts of a CSV file or a form, as `parse_columns`."""
+        values: list[list[Any]] = [
+            list(map(parse_text, column)) if feature.is_plain else list(column)
+            for column, feature in zip(columns, self.features, strict=True)
+        ]
+        return self.parse_columns(values)
+
+    def parse_frame(self, frame: pd.DataFrame) -> FeatureRows:
+        """Convert a data frame with at least the feature columns, in any order.
+
+        Raises:
+            InputError: A feature is absent, or a value is of another kind, infinite, or missing
+                although the training data had no missing values in its column.
+        """
+        if absent := [name for name in self.names if name not in frame.columns]:
+            raise InputError(f"missing column{'s'[: len(absent) > 1]} {', '.join(absent)}")
+        try:
+            plain = frame[self._plain].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError):
+            raise _not_numeric(frame[self._plain]) from None
+        self._check_exact(plain, lambda name, rows: frame[name].iloc[rows].tolist())
+        return self._assemble(plain, lambda name: _distinct_in_series(frame[name]))
+
+    def parse_batch(self, batch: "pa.RecordBatch") -> FeatureRows:
+        """Convert an Arrow batch with at least the feature columns.
+
+        Raises:
+            InputError: As `parse_frame`.
+        """
+        plain = np.empty((batch.num_rows, len(self._plain)))
+        for place, name in enumerate(self._plain):
+            numbers = batch[name].cast("double", safe=False)
+            plain[:, place] = numbers.to_numpy(zero_copy_only=False)
+        self._check_exact(plain, lambda name, rows: batch[name].take(rows).to_pylist())
+        return self._assemble(plain, lambda name: _distinct_in_array(batch[name]))
+
+    def _check_exact(
+        self, plain: Floats, values: Callable[[str, npt.NDArray[np.int64]], list[Any]]
+    ) -> None:
+        """Check that no integer became another number in `plain`.
+
+        Args:
+            plain: The plain numbers of a table.
+            values: Function from a column and row numbers to the values in the table.
+
+        Raises:
+            InputError: One did.
+        """
+        suspicious = _may_be_inexact(plain)
+        for place in np.flatnonzero(suspicious.any(axis=0)).tolist():
+            name, rows = self._plain[place], np.flatnonzero(suspicious[:, place])
+            for row, value in zip(rows.tolist(), values(name, rows), strict=True):
+                if is_inexact(value):
+                    raise InputError(f"column {name}, row {row}: {TOO_LARGE}")
+
+    def _parse_mixed(self, columns: Sequence[list[Any]]) -> FeatureRows:
+        numbers: list[list[Any]] = []
+        categories: list[list[str | None] | Texts] = []
+        try:
+            for feature, column in zip(self.features, columns, strict=True):
+                if feature.kind == "category":
+                    categories.append(list(map(feature.parse, column)))
+                elif feature.is_plain and set(map(type, column)) <= NUMBERS:
+                    numbers.append(column)
+                else:
+                    numbers.append(list(map(feature.parse, column)))
+        except InvalidValueError:
+            raise InvalidFieldsError(list(self._violations(columns))) from None
+        n_rows = len(columns[0])
+        matrix = np.array(numbers, dtype=np.float64).reshape(len(numbers), n_rows).T
+        rows = FeatureRows(self.features, np.ascontiguousarray(matrix), categories)
+        invalid = self._first_invalid(rows.numbers) or self._first_missing_text(rows)
+        if invalid or (_may_be_inexact(matrix).any() and self._has_inexact(columns)):
+            raise InvalidFieldsError(list(self._violations(columns)))
+        return rows
+
+    def _has_inexact(self, columns: Sequence[list[Any]]) -> bool:
+        features = zip(self.features, columns, strict=True)
+        return any(any(map(is_inexact, column)) for feature, column in features if feature.is_plain)
+
+    def _assemble(self, plain: Floats, distinct: Callable[[str], Distinct | Floats]) -> FeatureRows:
+        """Return the rows of a table, of which the plain numbers are given.
+
+        Raises:
+            InputError: As `parse_frame`.
+        """
+        numbers = np.empty((len(plain), len(self._numeric)))
+        categories: list[list[str | None] | Texts] = []
+        next_plain, place = iter(plain.T), 0
+        for feature in self.features:
+            if feature.is_plain:
+                values: Any = next(next_plain)
+            else:
+                values = _canonical(feature, distinct(feature.name))
+            if isinstance(values, Texts):
+                categories.append(values)
+            else:
+                numbers[:, place] = values
+                place += 1
+        rows = FeatureRows(self.features, numbers, categories)
+        if invalid := self._first_invalid(numbers) or self._first_missing_text(rows):
+            row, name, rule = invalid
+            raise InputError(f"column {name}, row {row}: {rule}")
+        return rows
+
+    def _first_invalid(self, numbers: Floats) -> tuple[int, str, str] | None:
+        """Return row, feature and broken rule of the first invalid value, infinities first."""
+        if np.isfinite(numbers).all():
+            return None
+        for invalid, rule in (
+            (np.isinf(numbers), MUST_BE_FINITE),
+            (np.isnan(numbers) & ~self._nullable, MUST_NOT_BE_NULL),
+        ):
+            if invalid.any():
+                row, column = np.argwhere(invalid)[0].tolist()
+                return row, self._numeric[column].name, rule
+        return None
+
+    def _first_missing_text(self, rows: FeatureRows) -> tuple[int, str, str] | None:
+        categories = [feature for feature in self.features if feature.kind == "category"]
+        for feature, texts in zip(categories, rows.categories, strict=True):
+            if not feature.nullable and (row := _first_missing(texts)) is not None:
+                return row, feature.name, MUST_NOT_BE_NULL
+        return None
+
+    def _violations(self, columns: Sequence[list[Any]]) -> Iterator[Violation]:
+        for feature, column in zip(self.features, columns, strict=True):
+            for row, value in enumerate(column):
+                if rule := feature.broken_rule(value):
+                    yield Violation(feature.name, rule, row)
+                    break
+
+
+def _may_be_inexact(numbers: Floats) -> npt.NDArray[np.bool_]:
+    """Return which numbers may be rounded integers; 2^53 may have been 2^53 + 1."""
+    return np.abs(numbers) >= LARGEST_EXACT
+
+
+def _first_missing(texts: list[str | None] | Texts) -> int | None:
+    if isinstance(texts, Texts):
+        missing = np.flatnonzero(texts.missing)
+        return int(missing[0]) if len(missing) else None
+    return texts.index(None) if None in texts else None
+
+
+def _canonical(feature: Feature, values: Distinct | Floats) -> Texts | Floats:
+    """Return the canonical values of a column, each distinct one converted once.
+
+    Raises:
+        InputError: A value breaks a rule.
+    """
+    if isinstance(values, np.ndarray):
+        return values
+    codes, distinct = values
+    parse, canonical = feature.parse, []
+    for code, value in enumerate(distinct):
+        try:
+            canonical.append(parse(value))
+        except InvalidValueError as error:
+            row = int(np.flatnonzero(codes == code)[0])
+            raise InputError(f"column {feature.name}, row {row}: {error}") from None
+    if feature.kind == "category":
+        return Texts(codes, canonical)
+    return np.array([*canonical, None], dtype=np.float64)[codes]
+
+
+def _distinct_in_series(series: "pd.Series[Any]") -> Distinct | Floats:
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        utc = pd.to_datetime(series, utc=True).dt.tz_localize(None)
+        return _microseconds(utc.to_numpy("datetime64[us]"))
+    try:
+        codes, distinct = pd.factorize(series)
+    except TypeError:  # lists or dictionaries
+        raise InputError(f"column {series.name}: must have single values") from None
+    return codes, list(distinct)
+
+
+def _distinct_in_array(array: "pa.Array") -> Distinct | Floats:
+    import pyarrow as pa
+
+    if pa.types.is_temporal(array.type):
+        return _microseconds(
+            array.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
+        )
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).cast("int64").to_numpy(zero_copy_only=False)
+    return codes, encoded.dictionary.to_pylist()
+
+
+def _microseconds(times: "npt.NDArray[np.datetime64]") -> Floats:
+    return np.where(np.isnat(times), np.nan, times.astype(np.int64).astype(np.float64))
+
+
+def _not_numeric(frame: pd.DataFrame) -> InputError:
+    for name in frame:
+        as_number = pd.to_numeric(frame[name], errors="coerce")
+        invalid = np.flatnonzero(as_number.isna() & frame[name].notna())
+        if len(invalid):
+            row = int(invalid[0])
+            return InputError(
+                f"column {name}, row {row}: {must_be('a number', str(frame[name].iloc[row]))}"
+            )
+    return InputError("features: must be numbers")

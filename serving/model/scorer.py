@@ -1,0 +1,78 @@
+"""Portable scorers: folders that score like the models they were exported from.
+
+    scorer/
+      manifest.json   features, preparation, threshold, and the correction of raw probabilities
+      model.onnx      or model.zip and h2o-genmodel.jar (see `serving.model.runtimes`)
+
+Loading one requires no training library and runs no code from the folder.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from serving.model.features import FeatureRows, Floats
+from serving.model.manifest import Manifest
+from serving.model.preparation import Preparation
+from serving.model.runtimes import Runtime, load_runtime
+from serving.model.schema import FeatureSchema
+
+
+def correct_prior(probability: Floats, positive_weight: float) -> Floats:
+    """Return the probabilities of a fit with weighted positives at the training prior.
+
+    Weighting positives by w multiplies the odds by w; dividing them again gives
+    p / (p + w (1 - p)), which is monotone and leaves ranks and KS unchanged
+    (Elkan 2001, "The Foundations of Cost-Sensitive Learning", theorem 2).
+    """
+    return probability / (probability + positive_weight * (1.0 - probability))
+
+
+class PortableScorer:
+    """An exported model with its manifest; can be called from several threads."""
+
+    def __init__(self, manifest: Manifest, runtime: Runtime) -> None:
+        self.manifest = manifest
+        self.schema = FeatureSchema(manifest.features)
+        self.preparation = Preparation(manifest.features, manifest.encodings)
+        self._runtime = runtime
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Load the scorer in `folder`.
+
+        Raises:
+            ScorerError: the folder is incomplete, damaged or of a newer format.
+        """
+        folder = Path(folder)
+        manifest = Manifest.read(folder)
+        columns = Preparation(manifest.features, manifest.encodings).columns
+        return cls(manifest, load_runtime(manifest.kind, folder, columns))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the features."""
+        return self.schema.names
+
+    def score(self, rows: pd.DataFrame) -> Floats:
+        """Return the probability of class 1 at the training prior, shape (n_rows,).
+
+        Args:
+            rows: at least the feature columns, in any order; others are ignored.
+
+        Raises:
+            InputError: a feature is absent or has an invalid value.
+        """
+        return self.score_rows(self.schema.parse_frame(rows))
+
+    def score_rows(self, rows: FeatureRows) -> Floats:
+        """Return the scores of valid rows, shape (n_rows,)."""
+        if not len(rows):
+            return np.empty(0)
+        return self.score_matrix(self.preparation.matrix(rows))
+
+    def score_matrix(self, matrix: Floats) -> Floats:
+        """Return the scores, shape (n_rows,), of a prepared matrix, shape (n_rows, n_columns)."""
+        return correct_prior(self._runtime.probability(matrix), self.manifest.positive_weight)

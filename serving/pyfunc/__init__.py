@@ -1,0 +1,1 @@
+"""The registered champion as an MLflow pyfunc."""

@@ -1,0 +1,1 @@
+"""Alerts about findings of the monitoring."""

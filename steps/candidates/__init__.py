@@ -1,0 +1,1 @@
+"""Candidate runs in MLflow."""

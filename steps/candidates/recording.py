@@ -1,0 +1,222 @@
+"""Records of trained models as candidate runs in MLflow."""
+
+import json
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+from serving.errors import ServingError
+from serving.model.manifest import Manifest
+from serving.model.runtimes import KINDS, load_runtime
+from serving.model.scorer import PortableScorer
+from steps.candidates.importance import permutation_importance
+from steps.candidates.queries import (
+    CONFIGURATION,
+    EXPORT,
+    EXPORT_IS_VERIFIED,
+    IMPORTANCE,
+    SCORER,
+    SCORES,
+    download_scorer,
+)
+from steps.candidates.trained_model import Configuration, TrainedModel
+from steps.data.feature_statistics import feature_statistics, merge_statistics
+from steps.data.logged_splits import LoggedSplits
+from steps.data.splits import Split
+from steps.evaluation.intervals import Estimate
+from steps.evaluation.metrics import Floats, ks_threshold
+from steps.export.verification import ExportCheck, verify_export
+from steps.plots.curves import curves
+from steps.plots.importance import importance_plot
+from steps.plots.style import log_pictures
+from steps.preparation.edge_rows import edge_rows
+from steps.preparation.prepared_splits import PreparedSplits
+from steps.runtime.errors import ExportError
+from steps.runtime.progress import timed
+
+logger = logging.getLogger("ml-pipes")
+
+# The native flavors infer a signature from so many rows.
+SIGNATURE_ROWS = 100
+
+
+def record_candidate(
+    engine: str, model: TrainedModel, splits: LoggedSplits, prepared: PreparedSplits
+) -> None:
+    """Log a model as a child run: metrics, plots, native model and verified portable scorer."""
+    validation = prepared.validation
+    name = f"{engine} {model.algorithm}"
+    with mlflow.start_run(run_name=name, nested=True):
+        with timed("recording"):
+            splits.log_inputs(splits.training, splits.validation)
+        scores = model.scores(validation)
+        with timed("judging"):
+            estimate = Estimate(validation.y, scores)
+            metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
+        with timed("recording"):
+            mlflow.log_metrics(metrics)
+            _log_scores(scores)
+            mlflow.set_tag("refittable", str(model.configuration is not None).lower())
+            log_pictures(curves(validation.y, scores, name), "plots")
+        export = _log_model(engine, model, splits, prepared)
+    logger.info(
+        "%s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
+        name,
+        metrics["val_ks"],
+        metrics["val_roc_auc"],
+        metrics["val_log_loss"],
+        export,
+    )
+
+
+def record_refit(
+    engine: str, model: TrainedModel, splits: LoggedSplits, prepared: PreparedSplits, refit_of: str
+) -> None:
+    """Log a model that was refitted on training and validation rows.
+
+    The model has seen the validation rows, so no validation metrics are logged; the rows still
+    verify its export. The threshold is that of the first fit, which had not seen these rows.
+
+    Args:
+        engine: The name of the engine.
+        model: The refitted model.
+        splits: The splits that it was fitted on.
+        prepared: The same as the engine saw them.
+        refit_of: The run of the candidate whose configuration it has.
+    """
+    name = f"{engine} {model.algorithm}"
+    with mlflow.start_run(run_name=f"{name} refit", nested=True):
+        splits.log_inputs(splits.training, splits.validation)
+        mlflow.set_tag("refit_of", refit_of)
+        with download_scorer(refit_of) as scorer:
+            first_fit = Manifest.read(scorer)
+        export = _log_model(engine, model, splits, prepared, first_fit)
+    logger.info("%s: refitted; export %s", name, export)
+
+
+def _log_model(
+    engine: str,
+    model: TrainedModel,
+    splits: LoggedSplits,
+    prepared: PreparedSplits,
+    first_fit: Manifest | None = None,
+) -> str:
+    """Log the native model and its export; return the result of the export check in words."""
+    mlflow.set_tags({"engine": engine, "algorithm": model.algorithm, "data_run_id": splits.run_id})
+    if model.configuration is not None:
+        mlflow.log_dict(model.configuration, CONFIGURATION)
+        mlflow.log_params(_short_values(model.configuration))
+    with timed("recording"):
+        model.log_native(prepared.validation.X.head(SIGNATURE_ROWS))
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
+        try:
+            with timed("exporting"):
+                scorer, check, failures = _export(
+                    model, splits, prepared, Path(temporary), first_fit
+                )
+        except (ExportError, ServingError) as error:  # the folder may be incomplete
+            return _log_verdict([str(error)])
+        mlflow.log_artifacts(temporary, SCORER)
+        if first_fit is None and not failures:
+            _log_importance(scorer, splits.validation, f"{engine} {model.algorithm}")
+    mlflow.log_metrics(
+        {
+            "export_largest_difference": check.largest_difference,
+            "export_ks_difference": check.ks_difference,
+        }
+    )
+    return _log_verdict(failures)
+
+
+def _log_importance(scorer: PortableScorer, validation: Split, title: str) -> None:
+    """Log the importance of each feature as table and plot.
+
+    A refit has none, since it has seen the validation rows.
+    """
+    with timed("importance"):
+        importance = permutation_importance(scorer, validation)
+        if importance is None:
+            logger.info("%s: too many columns to measure their importance", title)
+            return
+        mlflow.log_text(importance.to_csv(index=False), IMPORTANCE)
+    log_pictures({"importance.png": importance_plot(importance, title)}, "plots")
+
+
+def _log_verdict(failures: list[str]) -> str:
+    """Tag the active run with the result of the export check, and return it in words."""
+    verdict = "; ".join(failures) or "verified"
+    mlflow.set_tags({EXPORT_IS_VERIFIED: str(not failures).lower(), EXPORT: verdict})
+    return verdict
+
+
+def _export(
+    model: TrainedModel,
+    splits: LoggedSplits,
+    prepared: PreparedSplits,
+    folder: Path,
+    first_fit: Manifest | None,
+) -> tuple[PortableScorer, ExportCheck, list[str]]:
+    """Write the portable scorer of a model into `folder` and compare it with the model.
+
+    The threshold is taken from the scores of the export, not of the model: the row that sets it
+    must reach it when served.
+
+    Returns:
+        The scorer, the comparison on the validation rows, and the failures on these and on edge
+        rows.
+    """
+    validation, description = splits.validation, splits.description
+    native = model.scores(prepared.validation)
+    kind = model.export(folder)
+    if kind not in KINDS:
+        raise ExportError(
+            f"export returned the kind {kind!r}; it must be one of {', '.join(KINDS)}"
+        )
+    manifest = Manifest(
+        kind=kind,
+        features=tuple(splits.features),
+        encodings=prepared.preparation.encodings,
+        positive_weight=model.positive_weight,
+        threshold=ks_threshold(validation.y, native),
+        reference=_statistics(splits, refitted=first_fit is not None),
+        id_column=description.id_column,
+        target=description.target,
+        classes=(description.classes[0], description.classes[1]),
+    )
+    graph = load_runtime(manifest.kind, folder, prepared.names)
+    scorer = PortableScorer(manifest, graph)
+    check = verify_export(scorer, native, validation.frame, validation.y)
+    failures = check.failures
+    if edge := edge_rows(splits):
+        native = model.scores(prepared.preparation.apply(edge))
+        on_edge = verify_export(scorer, native, edge.frame, edge.y)
+        failures += [f"rows with unseen or missing values: {text}" for text in on_edge.failures]
+    threshold = first_fit.threshold if first_fit else ks_threshold(validation.y, check.scores)
+    replace(manifest, threshold=threshold).write(folder)
+    return scorer, check, failures
+
+
+def _statistics(splits: LoggedSplits, refitted: bool) -> dict[str, Any]:
+    """Return the statistics of the rows that a model was fitted on."""
+    training = splits.description.feature_statistics
+    if not refitted:
+        return training
+    return merge_statistics(training, feature_statistics(splits.validation.file))
+
+
+def _log_scores(scores: Floats) -> None:
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        file = Path(folder) / SCORES
+        pd.DataFrame({"score": scores}).to_parquet(file)
+        mlflow.log_artifact(str(file))
+
+
+def _short_values(configuration: Configuration) -> dict[str, Any]:
+    """Return the values of a configuration that are short enough for MLflow's table of runs."""
+    flat = pd.json_normalize(configuration, sep=".").iloc[0].to_dict()
+    return {name: value for name, value in flat.items() if len(json.dumps(value)) <= 100}

@@ -1,0 +1,180 @@
+"""Fingerprints of the rows that a model has seen, which therefore cannot test it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from pandas.api.types import is_datetime64_any_dtype
+
+from steps.data.splits import Split, Splits
+from steps.evaluation.metrics import Labels
+
+Hashes = npt.NDArray[np.uint64]
+FLAGS = ("has_ids", "has_keys")
+
+
+def row_hashes(frame: pd.DataFrame) -> Hashes:
+    """Return a hash of the values of each row, in any order of the columns, shape (n_rows,).
+
+    With 64 bits, the probability that any of 2 million new rows collides with one of 10 million
+    seen rows is one in a million.
+    """
+    return _hashes([frame[name] for name in sorted(frame.columns)])
+
+
+def _hashes(columns: "list[pd.Series[Any]]") -> Hashes:
+    frame = pd.concat(columns, axis=1, keys=range(len(columns)))
+    return pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
+
+
+def record_hashes(
+    X: pd.DataFrame,
+    y: Labels,
+    times: "pd.Series[Any] | None",
+    ids: "pd.Series[Any] | None" = None,
+) -> Hashes:
+    """Return a hash of each record, independent of the names of target and time column.
+
+    Equal rows at different times are different records: in the credit card data, 8,063 rows
+    differ from another in time only.
+
+    Args:
+        X: the features, shape (n_rows, n_features).
+        y: the target, shape (n_rows,).
+        times: the times of the rows, shape (n_rows,), or None.
+        ids: the callers' keys of the rows, shape (n_rows,), or None.
+
+    Returns:
+        Hashes, shape (n_rows,).
+    """
+    record: list[pd.Series[Any]] = [] if ids is None else [ids.astype(object)]
+    record.append(pd.Series(y, dtype=np.int64))
+    if times is not None:
+        record.append(pd.Series(_as_numbers(times)))
+    record += [X[name].reset_index(drop=True) for name in sorted(X.columns)]
+    return _hashes(record)
+
+
+def _as_numbers(times: "pd.Series[Any]") -> npt.NDArray[Any]:
+    if is_datetime64_any_dtype(times):
+        naive = pd.to_datetime(times, utc=True).dt.tz_localize(None)
+        return naive.to_numpy("datetime64[ns]").astype(np.int64)
+    return times.to_numpy(np.float64)
+
+
+@dataclass(frozen=True)
+class RowFingerprints:
+    """The rows that a model was fitted and selected on.
+
+    Attributes:
+        hashes: unique hashes of all these records, sorted; and the keys of the rows, if values
+            cannot identify them.
+        rows: the number of rows that the model was fitted on. Validation rows count only if it
+            was refitted.
+        until: the latest time of those rows, a number or an ISO 8601 timestamp as text; empty
+            without a time column.
+        has_ids: whether the callers' keys are part of the records.
+        has_keys: whether `hashes` contains the keys of the rows.
+    """
+
+    hashes: Hashes
+    rows: int
+    until: str
+    has_ids: bool = False
+    has_keys: bool = False
+
+    @classmethod
+    def of(cls, splits: Splits, refitted: bool) -> Self:
+        """Return the fingerprints of a model.
+
+        Args:
+            splits: the splits that it was fitted and selected on.
+            refitted: True if it was fitted on training and validation rows, False if on
+                training rows only.
+        """
+        used = (splits.training, splits.validation)
+        fitted = used if refitted else used[:1]
+        latest = splits.description.latest
+        until = latest[splits.training.name]
+        if refitted and not newer(until, latest[splits.validation.name]):
+            until = latest[splits.validation.name]
+        hashes = [
+            record_hashes(split.X, split.y, splits.times_of(split), splits.ids_of(split))
+            for split in used
+        ]
+        keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
+        return cls(
+            np.unique(np.concatenate([*hashes, *keys])),
+            sum(len(split.frame) for split in fitted),
+            until,
+            has_ids=splits.ids_of(splits.training) is not None,
+            has_keys=bool(keys),
+        )
+
+    def unseen(self, splits: Splits, split: Split, features: list[str]) -> npt.NDArray[np.bool_]:
+        """Return which rows of a split are not among these, shape (n_rows,).
+
+        Without a time or an id in the record, equal values are no evidence that a row is the
+        same. Then it is recognised by its table and its number in it.
+
+        Args:
+            splits: the splits, of the same table or another.
+            split: one of them.
+            features: the features that these rows were fingerprinted with.
+        """
+        keys = splits.row_keys_of(split) if self.has_keys else None
+        if keys is None:
+            times = splits.times_of(split) if self.until else None
+            ids = splits.ids_of(split) if self.has_ids else None
+            keys = record_hashes(split.frame[features], split.y, times, ids)
+        return ~np.isin(keys, self.hashes)
+
+    def write(self, file: Path) -> None:
+        """Write the fingerprints to a Parquet `file`."""
+        table = pa.table({"hash": self.hashes})
+        metadata = {"rows": str(self.rows), "until": self.until}
+        metadata |= {name: "true" for name in FLAGS if getattr(self, name)}
+        pa.parquet.write_table(table.replace_schema_metadata(metadata), file)
+
+    @classmethod
+    def read(cls, file: Path) -> Self | None:
+        """Read fingerprints from `file`; None if it does not exist."""
+        if not file.is_file():
+            return None
+        table = pa.parquet.read_table(file)
+        metadata = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
+        flags = {name: name in metadata for name in FLAGS}
+        return cls(table["hash"].to_numpy(), int(metadata["rows"]), metadata["until"], **flags)
+
+    def advance_over(self, other: Self | None) -> str:
+        """Return why these rows are newer or more than those of `other`; empty if they are not."""
+        if other is None:
+            return ""
+        if newer(self.until, other.until):
+            return f"it was fitted on newer rows (until {self.until}, not {other.until})"
+        if self.rows > other.rows:
+            return f"it was fitted on more rows ({self.rows:,}, not {other.rows:,})"
+        return ""
+
+
+def newer(time: str, other: str) -> bool:
+    """Return whether `time` is later than `other`; False if they are not comparable.
+
+    Args:
+        time: a number or a timestamp in ISO 8601; empty if unknown.
+        other: the same.
+    """
+    if not time or not other:
+        return False
+    try:
+        return float(time) > float(other)
+    except ValueError:
+        try:
+            return pd.Timestamp(time) > pd.Timestamp(other)
+        except (ValueError, TypeError):  # a number and a timestamp, or with and without time zone
+            return False

@@ -1,0 +1,1 @@
+"""The page about the data: columns, target rates and drift, as one HTML file."""

@@ -1,0 +1,186 @@
+"""The H2O server: a local one on loopback that ends with the step, or a given cluster."""
+
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import h2o
+import psutil
+from h2o.exceptions import H2OConnectionError, H2OError, H2OServerError
+
+from serving.errors import one_line
+from serving.model.java import use_java
+from steps.runtime.errors import EngineError
+from steps.runtime.ports import START_ATTEMPTS, free_port
+from steps.runtime.processes import supervised_process
+
+# A proxy is bypassed for loopback; see `serving.loopback`.
+warnings.filterwarnings("ignore", "Proxy is defined in the environment", UserWarning)
+
+START_SECONDS = 60
+# From a broken connection to the end of the server that caused it.
+END_SECONDS = 2
+OUTPUT_FILE = "h2o.log"
+PORTS_TAKEN = "required ports"  # part of H2O's message
+# The client raises a failed job as a plain OSError whose message begins like this.
+FAILED_JOB = "Job with key "
+
+
+@contextmanager
+def h2o_server(url: str) -> Iterator[None]:
+    """Connect to the H2O cluster at `url`, or to a local server that ends on exit.
+
+    Args:
+        url: The URL of a cluster; empty for a local server.
+
+    Raises:
+        EngineError: The cluster is unreachable or of another version, the local server does not
+            start, or either fails.
+    """
+    try:
+        with _cluster(url) if url else _local_server():
+            yield
+    except (H2OError, OSError) as error:
+        if not isinstance(error, H2OError) and not str(error).startswith(FAILED_JOB):
+            raise  # an error of a file or of the tracking store
+        raise EngineError(f"H2O failed: {one_line(error)}") from error
+
+
+@contextmanager
+def _cluster(url: str) -> Iterator[None]:
+    _connect_to_cluster(url)
+    try:
+        yield
+    finally:
+        h2o.connection().close()
+
+
+def _connect_to_cluster(url: str) -> None:
+    """Connect to a healthy cluster of the client's version.
+
+    Raises:
+        EngineError: The cluster is unreachable, unhealthy, or of another version.
+    """
+    try:
+        with redirect_stdout(None):  # the client prints advice about versions
+            h2o.connect(url=url, verbose=False)
+    except H2OServerError as error:
+        raise EngineError(
+            f"h2o_url: the H2O cluster at {url} is unhealthy: {one_line(error)}; wait until "
+            "all of its nodes have joined, or restart it"
+        ) from error
+    except (H2OError, OSError) as error:
+        raise EngineError(f"h2o_url: no H2O answers at {url}: {one_line(error)}") from error
+    version = h2o.cluster().version
+    if version != h2o.__version__:
+        h2o.connection().close()
+        raise EngineError(
+            f"h2o_url: the H2O cluster at {url} has version {version}, the client has "
+            f"{h2o.__version__}; start the cluster with the h2o.jar of that version, or leave "
+            "h2o_url empty"
+        )
+
+
+@contextmanager
+def _local_server() -> Iterator[None]:
+    """Run H2O on loopback only; `h2o.init` would open two UDP sockets on all addresses."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-")))
+        process = _start(stack, folder, folder / OUTPUT_FILE)
+        try:
+            with _failing_at_once_without(process, folder / OUTPUT_FILE):
+                yield
+        finally:
+            h2o.connection().close()  # else the client does it at exit, after the server has ended
+
+
+def _start(stack: ExitStack, folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a server that ends with `stack`, and connect to it.
+
+    Raises:
+        EngineError: It did not start.
+    """
+    attempts = START_ATTEMPTS
+    while True:
+        attempts -= 1
+        port = free_port(successors=1)  # H2O takes both
+        process = stack.enter_context(supervised_process(_command(folder, port), output))
+        try:
+            _wait_until_connected(process, port, output)
+        except EngineError:
+            if attempts and PORTS_TAKEN in output.read_text(errors="replace"):
+                continue
+            raise
+        return process
+
+
+@contextmanager
+def _failing_at_once_without(process: subprocess.Popen[bytes], output: Path) -> Iterator[None]:
+    """Make each request fail for good once the server has ended: the client retries for minutes."""
+    connection: Any = h2o.connection()
+    send = connection.request
+
+    def send_or_fail(*arguments: Any, **options: Any) -> Any:
+        try:
+            return send(*arguments, **options)
+        except (H2OConnectionError, OSError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+                raise EngineError(
+                    f"the H2O server ended unexpectedly: {_last_message(output)}"
+                ) from error
+            raise
+
+    connection.request = send_or_fail
+    try:
+        yield
+    finally:
+        del connection.request
+
+
+def _command(folder: Path, port: int) -> list[str]:
+    """Return the command of a one-node cluster that writes only into `folder`."""
+    flatfile = folder / "flatfile"
+    flatfile.write_text(f"127.0.0.1:{port}\n")
+    return [
+        str(use_java() / "bin" / "java"),
+        f"-Xmx{_memory_gb()}g",
+        "--add-opens=java.base/java.lang=ALL-UNNAMED",
+        f"-Djava.io.tmpdir={folder}",
+        "-cp", str(Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"), "water.H2OApp",
+        "-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-port", str(port),
+        "-flatfile", str(flatfile), "-name", f"ml-pipes-{os.getpid()}",
+        "-ice_root", folder.as_uri(),  # a path with a blank would be refused
+    ]  # fmt: skip
+
+
+def _wait_until_connected(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with redirect_stdout(None):  # the client advises to install a newer H2O
+                h2o.connect(url=f"http://127.0.0.1:{port}", verbose=False)
+        except (H2OError, OSError) as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise EngineError(f"H2O did not start: {_last_message(output)}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _last_message(output: Path) -> str:
+    """Return the last error in a server's log, or else its last line."""
+    lines = output.read_text(errors="replace").strip().splitlines()
+    errors = [line for line in lines if "OutOfMemory" in line or "ERRR" in line]
+    return (errors or lines or ["its log is empty"])[-1].strip()
+
+
+def _memory_gb() -> int:
+    """Return a fifth of the machine's memory, between 1 and 4 GB."""
+    return max(1, min(4, round(psutil.virtual_memory().total / 5e9)))

@@ -1,0 +1,284 @@
+"""PyCaret's comparison of scikit-learn and LightGBM classifiers on the given split.
+
+mlflow run . -e train_pycaret -P data_run_id=RUN_ID
+mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+from lightgbm import LGBMClassifier
+from pycaret.classification import ClassificationExperiment
+from sklearn.base import ClassifierMixin
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from steps.engines.base import (
+    Configuration,
+    Engine,
+    PreparedSplits,
+    Split,
+    TrainedModel,
+    run_engine,
+)
+from steps.evaluation.metrics import Floats, ks
+from steps.export.onnx_graphs import write_onnx
+from steps.export.scikit_learn import classifier_graph
+from steps.runtime.entry_point import step
+from steps.runtime.errors import EngineError
+from steps.runtime.progress import progress, timed
+from steps.runtime.requirements import pinned
+
+logger = logging.getLogger("ml-pipes")
+
+CANDIDATES = 5
+# PyCaret wants a holdout in every experiment; a refit scores so many rows of each class.
+REFIT_HOLDOUT_ROWS = 5
+
+
+class PyCaretEngine(Engine):
+    """PyCaret; candidates are the best classifiers of its comparison."""
+
+    name = "pycaret"
+
+    def __init__(self, profile: str, seed: int) -> None:
+        self._profile = profile
+        self._seed = seed
+
+    def search(self, splits: PreparedSplits) -> list[TrainedModel]:
+        """Return the best classifiers by KS on the validation split, best first."""
+        y = splits.training.y
+        positive_weight = float((y == 0).sum() / (y == 1).sum())
+        compared = classifiers(self._profile, positive_weight, self._seed)
+        experiment = _experiment(splits.training, splits.validation.frame, self._seed)
+        with progress(f"PyCaret compares {len(compared)} classifiers"):
+            best = experiment.compare_models(
+                include=list(compared.values()),
+                cross_validation=False,
+                sort="KS",
+                n_select=CANDIDATES,
+                verbose=False,
+            )
+        board = experiment.pull()
+        mlflow.log_table(board.round(4).reset_index(drop=True), "pycaret_comparison.json")
+        _warn_of_failures(board, list(compared))
+        if not best:
+            raise EngineError("PyCaret could not fit any classifier; see its messages above")
+        names = {type(classifier): name for name, classifier in compared.items()}
+        return [
+            _trained_model(
+                _pipeline(experiment, classifier),
+                self._configuration(names[type(classifier)], positive_weight),
+                splits.has_missing,
+            )
+            for classifier in (best if isinstance(best, list) else [best])
+        ]
+
+    def fit(self, configuration: Configuration, rows: Split) -> TrainedModel:
+        """Fit the classifier of `configuration` on `rows`.
+
+        The weight of positives is part of the configuration, so that the correction of the
+        scores stays that of the first fit.
+        """
+        algorithm, weight = configuration["algorithm"], configuration["positive_weight"]
+        classifier = classifiers(configuration["profile"], weight, configuration["seed"])[algorithm]
+        holdout = rows.frame.groupby(rows.target).head(REFIT_HOLDOUT_ROWS)
+        experiment = _experiment(rows, holdout, configuration["seed"])
+        with progress(f"PyCaret fits {algorithm} on {rows.name} rows"):
+            fitted = experiment.create_model(classifier, cross_validation=False, verbose=False)
+        return _trained_model(_pipeline(experiment, fitted), configuration, rows.has_missing)
+
+    def _configuration(self, algorithm: str, positive_weight: float) -> Configuration:
+        return {
+            "algorithm": algorithm,
+            "profile": self._profile,
+            "seed": self._seed,
+            "positive_weight": positive_weight,
+        }
+
+
+def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, ClassifierMixin]:
+    """Return the unfitted classifiers to compare, by name.
+
+    Boosting and forests get parameters that survive few positives: with the libraries' defaults
+    a leaf of one or two frauds gets an extreme value, and the ranking collapses. Trees are not
+    weighted: their scores are shares, which a weight moves too far to be corrected afterwards.
+    """
+    trees = 300 if profile == "full" else 50
+    rounds = 500 if profile == "full" else 100
+    forest = {"n_estimators": trees, "min_samples_leaf": 5, "n_jobs": -1, "random_state": seed}
+    return {
+        "Logistic Regression": LogisticRegression(
+            class_weight={0: 1.0, 1: positive_weight}, max_iter=1000
+        ),
+        "Linear Discriminant Analysis": LinearDiscriminantAnalysis(),
+        "Quadratic Discriminant Analysis": QuadraticDiscriminantAnalysis(),
+        "Naive Bayes": GaussianNB(),
+        "Decision Tree": DecisionTreeClassifier(
+            max_depth=6, min_samples_leaf=20, random_state=seed
+        ),
+        "Random Forest": RandomForestClassifier(
+            **forest | {"n_estimators": trees // 3, "max_samples": 0.5}
+        ),
+        "Extra Trees": ExtraTreesClassifier(**forest),
+        "Hist Gradient Boosting": HistGradientBoostingClassifier(
+            learning_rate=0.05,
+            max_iter=rounds * 2 // 5,
+            l2_regularization=10,
+            early_stopping=False,  # it would hold rows out at random
+            random_state=seed,
+        ),
+        "LightGBM": LGBMClassifier(
+            learning_rate=0.02 if profile == "full" else 0.1,
+            n_estimators=rounds,
+            min_sum_hessian_in_leaf=1,
+            reg_lambda=10,
+            deterministic=True,
+            force_row_wise=True,
+            n_jobs=-1,
+            random_state=seed,
+            verbose=-1,
+        ),
+    }
+
+
+class Float64Experiment(ClassificationExperiment):
+    """A PyCaret experiment that keeps float64 features; PyCaret would round them to float32."""
+
+    def _prepare_dataset(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
+        prepared: pd.DataFrame = super()._prepare_dataset(X, y)
+        return prepared.assign(**{name: X[name] for name in prepared.columns if name in X})
+
+
+def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> ClassificationExperiment:
+    """Return a PyCaret experiment that fits on `rows` and has no holdout but `holdout`."""
+    experiment = Float64Experiment()
+    with timed("data"):
+        experiment.setup(
+            data=rows.frame,
+            test_data=holdout,
+            target=rows.target,
+            numeric_features=rows.features,
+            index=False,
+            numeric_imputation="median",
+            normalize=True,
+            session_id=seed,
+            memory=False,  # it would leave a cache in the temporary folder
+            system_log=_error_logger(),
+            html=False,
+            verbose=False,
+        )
+    experiment.add_metric("ks", "KS", _ks_of_probabilities, target="pred_proba")
+    return experiment
+
+
+def _error_logger() -> logging.Logger:
+    """Return the logger for PyCaret's messages: one line for each classifier that fails."""
+    errors = logger.getChild("pycaret")
+    errors.setLevel(logging.ERROR)
+    errors.addFilter(_merge_with_reason)
+    return errors
+
+
+def _merge_with_reason(record: logging.LogRecord) -> bool:
+    """Put into one line what PyCaret logs in two records: the classifier and a traceback."""
+    text = " ".join(str(record.msg).split())
+    record.msg = f"{text} {sys.exc_info()[1]!r}"
+    return not text.startswith("Traceback")
+
+
+def _warn_of_failures(board: pd.DataFrame, names: list[str]) -> None:
+    # PyCaret names the classifiers by their positions.
+    missing = [name for position, name in enumerate(names) if str(position) not in board.index]
+    if missing:
+        logger.warning("PyCaret could not fit %s; see its messages above", ", ".join(missing))
+
+
+def _ks_of_probabilities(y: Any, probability: Any, **_: Any) -> float:
+    return ks(np.asarray(y), np.asarray(probability))
+
+
+def _pipeline(experiment: ClassificationExperiment, classifier: ClassifierMixin) -> Pipeline:
+    """Return PyCaret's fitted preprocessing and `classifier` as a plain scikit-learn pipeline."""
+    steps = []
+    for name, wrapper in experiment.get_config("pipeline").steps:
+        transformer = getattr(wrapper, "transformer", wrapper)
+        if name in ("numerical_imputer", "normalize"):
+            steps.append((name, transformer))
+        elif getattr(wrapper, "_include", None):
+            raise EngineError(f"PyCaret added a step that cannot be exported: {name}")
+    return Pipeline([*steps, ("classifier", classifier)])
+
+
+def _trained_model(
+    pipeline: Pipeline, configuration: Configuration, has_missing: bool
+) -> TrainedModel:
+    classifier = pipeline["classifier"]
+    if hasattr(classifier, "n_jobs"):
+        # Threads would add up a forest's shares in order of completion: last digits would vary.
+        classifier.set_params(n_jobs=1)
+    weighted = getattr(classifier, "class_weight", None) is not None
+
+    def predict(split: Split) -> Floats:
+        probability: Floats = pipeline.predict_proba(split.X)[:, 1].astype(np.float64)
+        return probability
+
+    return TrainedModel(
+        algorithm=configuration["algorithm"],
+        configuration=configuration,
+        positive_weight=configuration["positive_weight"] if weighted else 1.0,
+        predict=predict,
+        log_native=lambda rows: _log_native(pipeline, rows),
+        export=lambda folder: _export(pipeline, folder, has_missing),
+    )
+
+
+def _log_native(pipeline: Pipeline, rows: pd.DataFrame) -> None:
+    mlflow.sklearn.log_model(
+        pipeline,
+        name="native",
+        serialization_format="cloudpickle",
+        signature=mlflow.models.infer_signature(rows),
+        pip_requirements=pinned("scikit-learn", "lightgbm", "pandas", "numpy"),
+    )
+
+
+def _export(pipeline: Pipeline, folder: Path, has_missing: bool) -> str:
+    scaler = pipeline["normalize"]
+    width = len(scaler.mean_)
+    write_onnx(
+        classifier_graph(pipeline["classifier"], width),
+        folder,
+        width,
+        fill=pipeline["numerical_imputer"].statistics_ if has_missing else None,
+        mean=scaler.mean_,
+        scale=scaler.scale_,
+    )
+    return "onnx"
+
+
+@step
+def train_pycaret(data_run_id: str, profile: str, seed: int, refit_of: str) -> None:
+    """Compare classifiers with PyCaret, or refit one of them."""
+    run_engine(PyCaretEngine(profile, seed), data_run_id, refit_of)
+
+
+if __name__ == "__main__":
+    train_pycaret()

@@ -1,0 +1,1 @@
+"""Reading, validation, deduplication and splitting of tables, in DuckDB."""

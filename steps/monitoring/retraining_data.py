@@ -1,0 +1,293 @@
+"""Training table and parameters of a retraining."""
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from pandas.api.types import is_datetime64_any_dtype
+
+from serving.errors import one_line
+from serving.log.queries import stream
+from serving.model.features import Feature
+from serving.model.mlflow_model import is_absent
+from steps.data.fingerprints import row_hashes
+from steps.data.logged_splits import open_splits
+from steps.data.origin import BASE, origin_of
+from steps.data.row_keys import ROW_KEY, keys_of_predictions, keys_of_rows
+from steps.data.splits import Splits
+from steps.monitoring.source_form import as_logged, as_source, logged_values
+from steps.monitoring.window import ROWS_PER_CHUNK
+from steps.runtime.active_run import active_run
+from steps.runtime.errors import ParameterError, RegistryError
+from steps.runtime.logged_parameters import read_parameters
+from steps.runtime.parameter_types import as_text
+
+TABLE_FILE = "retraining.parquet"
+KEY_TYPES = {
+    "created_at": "datetime64[us, UTC]", "prediction_id": "object", "entity_id": "object",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelledPredictions:
+    """Predictions with ground truth.
+
+    Attributes:
+        rows: their features, as they are logged, and the target.
+        keys: created_at, prediction_id and entity_id of the same rows, in a frame of their own, as
+            a feature may have any name.
+    """
+
+    rows: pd.DataFrame
+    keys: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class RetrainingData:
+    """Input of a retraining.
+
+    Attributes:
+        table: rows of the base data, then the added predictions, oldest first.
+        parameters: parameters of `main` inherited from the champion, without `data`.
+        base_run_id: `load_data` run of the base data.
+        added: number of labelled predictions in `table`.
+        duplicates: number of labelled predictions that are the same record as another row.
+        incomplete: number of labelled predictions that lack a feature of `table`.
+    """
+
+    table: pd.DataFrame
+    parameters: dict[str, str]
+    base_run_id: str
+    added: int
+    duplicates: int
+    incomplete: int
+
+
+def build_retraining_data(
+    connection: sa.Connection, model_name: str, champion: ModelVersion
+) -> RetrainingData:
+    """Append the labelled predictions in the log to the champion's base data.
+
+    The base is the data of the first champion in the line, so that no row enters both from the
+    base and from an earlier retraining. Predictions of the same record as another row are left out;
+    otherwise one row could be in both training and test. The table is split anew; promotion rules
+    account for the rows that the incumbent has seen.
+
+    Raises:
+        RegistryError: a run that made the champion was deleted.
+    """
+    with _deleted_runs_named(champion):
+        data_run_id = champion.tags["data_run_id"]
+        base_run_id = origin_of(data_run_id).get(BASE, data_run_id)
+        parameters = inherited_parameters(_logged_parameters(champion))
+    with _deleted_runs_named(champion), open_splits(base_run_id) as splits:
+        description, features, target = splits.description, splits.features, splits.target
+        base, equal_rows = base_rows(splits, base_run_id)
+    by_values = description.equal_rows == "drop"
+    labelled, incomplete = labelled_predictions(connection, model_name, features, target)
+    table, added = append_new_rows(
+        base, labelled, description.time_column, description.id_column, by_values
+    )
+    overruled = any(parameters.get(name) for name in ("categorical", "numeric"))
+    parameters |= equal_rows | meaning_of_columns(features, description.classes, overruled)
+    return RetrainingData(
+        as_source(table, features, target, description.classes),
+        parameters | {"target": target, "model_name": model_name},
+        base_run_id,
+        added,
+        duplicates=len(labelled.rows) - added,
+        incomplete=incomplete,
+    )
+
+
+def base_rows(splits: Splits, run_id: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the base data, and the parameters with which a retraining keeps its equal rows.
+
+    Rows of which equal ones were dropped may differ in columns that were left out. Without times
+    and ids they get keys, the same in all retrainings of the base.
+
+    Args:
+        splits: the base data.
+        run_id: its `load_data` run.
+
+    Returns:
+        The features as they are logged, the target, and times, ids and keys as far as there are
+        any; and the parameters.
+    """
+    rows = as_logged(splits.all_rows(), splits.features)
+    if (keys := splits.all_row_keys()) is not None:
+        return rows.assign(**{ROW_KEY: keys}), {}
+    if splits.description.equal_rows == "keep" or not rows.duplicated().any():
+        return rows, {}
+    if not (splits.has_ids or any(splits.description.latest.values())):
+        rows[ROW_KEY] = keys_of_rows(run_id, np.arange(len(rows)))
+    return rows, {"duplicates": "keep"}
+
+
+def log_table(table: pd.DataFrame) -> str:
+    """Log a table to the active run and return its URI, a value of the parameter `data`."""
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        file = Path(folder) / TABLE_FILE
+        table.to_parquet(file, index=False)
+        mlflow.log_artifact(str(file))
+    return f"runs:/{active_run().info.run_id}/{TABLE_FILE}"
+
+
+def append_new_rows(
+    base: pd.DataFrame,
+    labelled: LabelledPredictions,
+    time_column: str,
+    id_column: str,
+    by_values: bool = True,
+) -> tuple[pd.DataFrame, int]:
+    """Append those labelled predictions that are other records than all others to `base`.
+
+    Args:
+        base: features, target and, if the rows have them, times, ids and row keys.
+        labelled: the predictions, oldest first.
+        time_column: name of the column of times; no feature has it.
+        id_column: name of the column of ids; no feature has it.
+        by_values: whether equal values are enough for the same record. If not, or if the base
+            has ids, the ids must be equal, too; a row without one is a record of its own.
+
+    Returns:
+        The table and the number of appended rows.
+    """
+    is_new = ~_repeated(base, labelled, id_column, by_values)
+    new = labelled.rows[is_new].reset_index(drop=True)
+    keys = labelled.keys[is_new].reset_index(drop=True)
+    if time_column in base:
+        new = new.assign(**{time_column: _times_after(base[time_column], keys["created_at"])})
+    if id_column in base:
+        new = new.assign(**{id_column: keys["entity_id"]})
+    if ROW_KEY in base:
+        new = new.assign(**{ROW_KEY: keys_of_predictions(keys["prediction_id"])})
+    return pd.concat([base, new], ignore_index=True), len(new)
+
+
+def _repeated(
+    base: pd.DataFrame, labelled: LabelledPredictions, id_column: str, by_values: bool
+) -> npt.NDArray[np.bool_]:
+    """Return which predictions are the same record as one of `base` or an earlier one."""
+    identified = id_column in base or not by_values
+    rows, ids = labelled.rows, labelled.keys["entity_id"]
+    if identified:
+        rows = rows.assign(**{id_column: ids})
+    hashes = row_hashes(rows)
+    known = row_hashes(base[list(rows)]) if set(rows) <= set(base) else hashes[:0]
+    repeated = np.isin(hashes, known) | pd.Series(hashes).duplicated().to_numpy()
+    return repeated & ids.notna().to_numpy() if identified else repeated
+
+
+def _times_after(base: "pd.Series[Any]", created_at: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return times for predictions, in their order and later than all of `base`.
+
+    Numeric times continue in seconds.
+    """
+    since_first = created_at - created_at.min()
+    if not is_datetime64_any_dtype(base):
+        return float(base.max()) + 1.0 + since_first.dt.total_seconds()
+    times = created_at if base.dt.tz is not None else created_at.dt.tz_localize(None)
+    if len(times) and times.min() > base.max():
+        return times
+    return base.max() + pd.Timedelta(seconds=1) + since_first
+
+
+def labelled_predictions(
+    connection: sa.Connection, model_name: str, features: Sequence[Feature], target: str
+) -> tuple[LabelledPredictions, int]:
+    """Return every labelled prediction with all features, and the number of those without.
+
+    They are ordered by time.
+    """
+    rows: list[list[Any]] = []
+    keys: list[tuple[Any, ...]] = []
+    incomplete = 0
+    chunks = stream(connection, None, None, ROWS_PER_CHUNK, model_name, labelled_only=True)
+    for row in chain.from_iterable(chunks):
+        values = logged_values(row.features or {}, features)
+        if values is None:
+            incomplete += 1
+            continue
+        keys.append((row.created_at, row.prediction_id, row.entity_id))
+        rows.append([*values, row.true_label])
+    types = {f.name: "float64" if f.kind == "number" else "object" for f in features}
+    types[target] = "int64"
+    return LabelledPredictions(
+        pd.DataFrame(rows, columns=list(types)).astype(types),
+        pd.DataFrame(keys, columns=list(KEY_TYPES)).astype(KEY_TYPES),
+    ), incomplete
+
+
+def inherited_parameters(parameters: dict[str, str]) -> dict[str, str]:
+    """Return the champion's parameters without `query`, `drop` and `promotion=always`.
+
+    A retraining's table is no database, and has no columns that were left out. `always` was a
+    person's decision about one model and must not disable the promotion rules.
+    """
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in ("query", "drop") and (name, value) != ("promotion", "always")
+    }
+
+
+def meaning_of_columns(
+    features: Sequence[Feature], classes: Sequence[str], overruled: bool = False
+) -> dict[str, str]:
+    """Return the parameters that make a retraining recognise features as before.
+
+    With more rows, a column may look like another kind, and the other class may be the rarer one.
+    Tables of plain numbers and a target of 0 and 1 leave no choice.
+
+    Args:
+        features: the features.
+        classes: the values of the target that are class 0 and class 1.
+        overruled: whether the user named kinds, perhaps of columns that were left out.
+    """
+    parameters = {} if list(classes) == ["0", "1"] else {"positive": classes[1]}
+    if overruled or not all(feature.is_plain for feature in features):
+        for parameter, kind in {"categorical": "category", "numeric": "number"}.items():
+            parameters[parameter] = as_text([f.name for f in features if f.kind == kind])
+    return parameters
+
+
+@contextmanager
+def _deleted_runs_named(champion: ModelVersion) -> Iterator[None]:
+    """Turn the error for an absent run into one that names the champion and a remedy.
+
+    Raises:
+        RegistryError: a run that made the champion was deleted.
+    """
+    try:
+        yield
+    except (MlflowException, ParameterError) as error:
+        if isinstance(error, MlflowException) and not is_absent(error):
+            raise
+        raise RegistryError(
+            f"version {champion.version} of {champion.name} cannot be retrained, because a run "
+            f"that made it was deleted ({one_line(error)}): train another with "
+            f"`mlflow run . -P model_name={shlex.quote(champion.name)}`"
+        ) from error
+
+
+def _logged_parameters(champion: ModelVersion) -> dict[str, str]:
+    """Return the parameters of the runs that made `champion`, those of `main` last."""
+    selection = mlflow.get_run(champion.tags["selection_run_id"])
+    runs = [mlflow.get_run(champion.tags["data_run_id"]), selection]
+    if parent := selection.data.tags.get(MLFLOW_PARENT_RUN_ID):
+        runs.append(mlflow.get_run(parent))
+    return {name: value for run in runs for name, value in read_parameters(run).items()}

@@ -1,0 +1,117 @@
+"""Monitoring runs in MLflow, in an experiment of their own."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import numpy as np
+from filelock import Timeout
+from mlflow.entities import LifecycleStage, Run
+
+from steps.monitoring.drift import Drift
+from steps.monitoring.findings import Findings
+from steps.monitoring.monitored_champion import MonitoredChampion
+from steps.monitoring.performance import Performance
+from steps.monitoring.retraining_triggers import MODEL_RUN_TAG
+from steps.monitoring.summary_plot import summary_picture
+from steps.plots.style import log_pictures
+from steps.runtime.active_run import active_run
+from steps.runtime.errors import BusyError
+from steps.runtime.locks import model_lock
+
+logger = logging.getLogger("ml-pipes")
+
+
+@contextmanager
+def exclusive_monitoring(model_name: str) -> Iterator[None]:
+    """Lock the monitoring of a model, its retraining included, against other processes.
+
+    Raises:
+        BusyError: another process of this machine is monitoring the model.
+    """
+    try:
+        with model_lock(model_name, "monitor").acquire(blocking=False):
+            yield
+    except Timeout:
+        raise BusyError(
+            f"{model_name} is being monitored by another process; try again later"
+        ) from None
+
+
+@contextmanager
+def monitoring_run(model_name: str) -> Iterator[Run]:
+    """Open a run in the experiment that holds all monitoring runs of a model."""
+    experiment_id = _active_experiment(f"{model_name} monitoring")
+    title = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    with mlflow.start_run(experiment_id=experiment_id, run_name=title, nested=True) as run:
+        yield run
+
+
+def _active_experiment(name: str) -> str:
+    """Return the id of the experiment `name`, created or restored if necessary.
+
+    MLflow keeps a deleted experiment, and its name, until `mlflow gc`.
+    """
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return client.create_experiment(name, artifact_location=_artifact_location(name))
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
+        logger.warning("the experiment '%s' was deleted; restoring it", name)
+        client.restore_experiment(experiment.experiment_id)
+    experiment_id: str = experiment.experiment_id
+    return experiment_id
+
+
+def _artifact_location(experiment_name: str) -> str | None:
+    """Return a folder next to the active run's experiment; None if a server decides.
+
+    MLflow's default is the working directory of the process: for a step that is the project's
+    folder, not the user's.
+    """
+    location = mlflow.get_experiment(active_run().info.experiment_id).artifact_location
+    if urlsplit(location).scheme not in ("", "file"):
+        return None
+    return f"{location.rpartition('/')[0]}/{experiment_name.replace(' ', '-')}"
+
+
+def log_findings(findings: Findings, champion: MonitoredChampion) -> None:
+    """Log metrics, Evidently's report, the summary picture and the verdicts to the active run."""
+    window = findings.window
+    mlflow.log_metrics({"predictions": window.count, "labels": len(window.labelled)})
+    if isinstance(findings.drift, Drift):
+        mlflow.log_metrics(findings.drift.metrics)
+        _log_report(findings.drift)
+    if isinstance(findings.performance, Performance):
+        mlflow.log_metrics(findings.performance.logged_metrics)
+    own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy(np.float64)
+    picture = summary_picture(
+        findings.title,
+        findings.drift,
+        findings.performance,
+        champion.reference.scores,
+        own_scores,
+        champion.test_metric,
+    )
+    log_pictures({"summary.png": picture}, "plots")
+    mlflow.set_tags(
+        {
+            "model_name": champion.registered.name,
+            "model_version": champion.version,
+            MODEL_RUN_TAG: str(champion.run_id),
+            "window_since": str(window.rows["created_at"].min()),
+            "window_until": str(window.until),
+        }
+        | findings.verdict_tags
+    )
+
+
+def _log_report(drift: Drift) -> None:
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        drift.write_report(Path(folder) / "drift.html")
+        mlflow.log_artifacts(folder)

@@ -1,1 +1,0 @@
-"""What the steps share: data, evaluation, candidates, export and registry, once for all engines."""

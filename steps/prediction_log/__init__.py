@@ -1,0 +1,1 @@
+"""Export and purge of the prediction log."""

@@ -1,0 +1,1 @@
+"""Champions in the MLflow Model Registry: versions, changes, history and model cards."""

@@ -1,0 +1,140 @@
+"""The model card of a champion: Markdown for the registry, and an HTML page with plots."""
+
+from base64 import b64encode
+
+import pandas as pd
+from markdown_it import MarkdownIt
+
+from serving.model.manifest import Manifest
+from steps.data.splits import SplitsDescription
+from steps.evaluation.intervals import Interval, bounds
+from steps.evaluation.worth import describe_worth
+from steps.registry.champion_model import Lineage
+
+MOST_IMPORTANT = 10
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: left }
+th { border-bottom: 1px solid #999 } figure { margin: 2rem 0 } img { max-width: 100% }
+"""
+
+
+def model_card(
+    lineage: Lineage,
+    manifest: Manifest,
+    test: dict[str, float],
+    intervals: dict[str, Interval],
+    data: SplitsDescription,
+    reason: str,
+    warning: str,
+    importance: pd.DataFrame | None = None,
+) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+        lineage: The runs that the model comes from.
+        manifest: The manifest of its portable scorer.
+        test: Its metrics on the test rows, by name.
+        intervals: Their 95 % intervals.
+        data: The splits.
+        reason: The reason for its promotion.
+        warning: What people should know about it; empty if there is nothing.
+        importance: The importance of its features, the largest first (see
+            `steps.candidates.importance`); None if it is unknown.
+    """
+    metrics = "\n".join(
+        f"| {name} | {value:.4f} ({intervals[name].low:.4f} to {intervals[name].high:.4f}) |"
+        for name, value in test.items()
+    )
+    fitted_on = "training and validation rows" if lineage.was_refitted else "training rows"
+    caution = f"\n**Warning: {warning}.**\n" if warning else ""
+    rows = ", ".join(f"{name} {count:,}" for name, count in data.rows.items())
+    runs = {
+        "data": lineage.data_run_id,
+        "selection": lineage.selection_run_id,
+        "candidate": lineage.candidate_run_id,
+        "model": lineage.model_run_id,
+    }
+    return f"""**{lineage.algorithm}** ({lineage.engine}), fitted on {fitted_on}.
+
+Promoted because {reason}.
+{caution}
+{describe_worth(test | bounds(intervals), manifest.threshold, manifest.threshold_rule)}.
+
+| metric on the untouched test rows | value (95 % interval) |
+|---|---|
+{metrics}
+
+- Data: `{data.source}`, {data.split} split; rows: {rows}; duplicate rows removed:
+  {data.duplicates:,}.
+- Target: `{data.target}`. {_classes(data)}
+- Input: {len(manifest.features)} features, and optionally the id column `{data.id_column}`.
+- Output: `prediction_id`, `score` (probability of class 1 at the training prior) and `label`
+  (1 if the score is at least {manifest.threshold:.6g}, chosen by the rule
+  `{manifest.threshold_rule}` on the validation rows).
+- Prediction log: a server that serves this model logs its predictions to `PREDICTION_LOG_URI`.
+- Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
+{_suspects(data)}{_importance(importance)}{_columns(data)}"""
+
+
+def _classes(data: SplitsDescription) -> str:
+    negative, positive = data.classes
+    because = f", because {data.positive_because}" if data.positive_because else ""
+    return f"Class 1 is `{positive}`{because}; class 0 is `{negative}`."
+
+
+def _suspects(data: SplitsDescription) -> str:
+    if not data.leakage_suspects:
+        return ""
+    suspects = ", ".join(f"`{name}` (AUC {auc:.3f})" for name, auc in data.leakage_suspects.items())
+    return f"- Features that alone nearly give the target away: {suspects}.\n"
+
+
+def _importance(importance: pd.DataFrame | None) -> str:
+    """Return the most important features; nothing if they are unknown."""
+    if importance is None:
+        return ""
+    first = importance.head(MOST_IMPORTANT)
+    lines = [
+        f"| {_cell(name)} | {loss:.4f} |"
+        for name, loss in zip(first["column"], first["roc_auc_loss"], strict=True)
+    ]
+    heading = "| column | loss of ROC AUC on validation rows with values of other rows |"
+    return "\n".join([f"\n{heading}", "|---|---|", *lines, ""])
+
+
+def _columns(data: SplitsDescription) -> str:
+    """Return the columns of the table and their use; nothing for splits of earlier releases."""
+    if not data.columns:
+        return ""
+    lines = [
+        f"| {_cell(column['name'])} | {column['kind']} | {column['missing']:.1%} "
+        f"| {_cell(column['becomes'])} |"
+        for column in data.columns
+    ]
+    return "\n".join(["\n| column | kind | missing | use |", "|---|---|---|---|", *lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Return a text as a cell of a table in Markdown."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def model_card_page(card: str, pictures: dict[str, bytes]) -> str:
+    """Return `card` as a self-contained HTML page with `pictures`, PNGs by file name."""
+    figures = "\n".join(
+        f'<figure><img alt="{name.removesuffix(".png")}" '
+        f'src="data:image/png;base64,{b64encode(picture).decode()}"></figure>'
+        for name, picture in pictures.items()
+    )
+    # Names of columns may look like HTML.
+    text = MarkdownIt(options_update={"html": False}).enable("table").render(card)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Model card</title>
+<style>{STYLE}</style>
+{text}
+{figures}
+</html>
+"""

@@ -1,0 +1,1 @@
+"""Entry points, parameters, processes, locks and errors."""

@@ -1,0 +1,1 @@
+"""Ranking of candidates, the test of the winner, and its promotion."""

@@ -1,0 +1,118 @@
+"""Registration of a challenger that was promoted."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from serving.model.manifest import Manifest
+from serving.model.mlflow_model import is_absent
+from serving.model.schema import FeatureSchema
+from steps.candidates.queries import importance_of
+from steps.data.fingerprints import RowFingerprints
+from steps.data.logged_splits import LoggedSplits
+from steps.data.origin import MONITORING_RUN, origin_of
+from steps.data.reference import Reference
+from steps.data.splits import Split
+from steps.evaluation.metrics import Floats
+from steps.registry.anchor import ANCHOR, SELF
+from steps.registry.champion_changes import register_champion
+from steps.registry.champion_model import log_champion_model
+from steps.registry.model_card import model_card, model_card_page
+from steps.selection.holdout_test import Challenger
+from steps.selection.incumbent import Incumbent
+from steps.selection.promotion import Decision
+
+
+def register_challenger(
+    challenger: Challenger,
+    fingerprints: RowFingerprints,
+    splits: LoggedSplits,
+    decision: Decision,
+    model_name: str,
+    incumbent: Incumbent | None,
+    pictures: dict[str, bytes],
+) -> str:
+    """Log the challenger's model card and MLflow model, and make it the champion.
+
+    Args:
+        challenger: The challenger.
+        fingerprints: The rows that it was fitted and selected on.
+        splits: The splits that it comes from.
+        decision: The decision to promote it.
+        model_name: The registered model.
+        incumbent: The champion that it was compared with; None if there was none.
+        pictures: Plots of all candidates, as PNG by file name.
+
+    Returns:
+        The new version.
+
+    Raises:
+        RegistryError: The champion has changed since the comparison.
+    """
+    card = _log_model_card(challenger, splits, decision.reason, pictures)
+    refitted = challenger.lineage.was_refitted
+    fitted_on = splits.training_and_validation() if refitted else splits.training
+    write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
+    reference = Reference.of(fitted_on.X, challenger.scores)
+    model_uri = log_champion_model(challenger.scorer, fingerprints, reference)
+    tags = _version_tags(challenger, splits, decision.reason)
+    compared_with = incumbent.version if incumbent else None
+    tags[ANCHOR] = incumbent.anchor if incumbent and not decision.becomes_anchor else SELF
+    return register_champion(model_uri, model_name, tags, card, compared_with)
+
+
+def write_example(scorer: Path, rows: pd.DataFrame) -> None:
+    """Store rows as callers send them, with ids, in the manifest of a portable scorer."""
+    manifest = Manifest.read(scorer)
+    sent = FeatureSchema(manifest.features).parse_frame(rows).to_dicts()
+    example = {name: [row[name] for row in sent] for name in sent[0]}
+    ids = {manifest.id_column: [f"example-{number}" for number in range(len(sent))]}
+    replace(manifest, example=example | ids).write(scorer)
+
+
+def _log_model_card(
+    challenger: Challenger, splits: LoggedSplits, reason: str, pictures: dict[str, bytes]
+) -> str:
+    """Log the model card to the active run, as Markdown and as a page with all pictures."""
+    card = model_card(
+        challenger.lineage,
+        challenger.manifest,
+        challenger.metrics,
+        challenger.intervals,
+        splits.description,
+        reason,
+        challenger.warning,
+        importance_of(challenger.lineage.candidate_run_id),
+    )
+    mlflow.log_text(card, "model_card.md")
+    page = model_card_page(card, pictures | challenger.pictures)
+    mlflow.log_text(page, "model_card.html")
+    return card
+
+
+def _version_tags(challenger: Challenger, splits: LoggedSplits, reason: str) -> dict[str, str]:
+    tags = asdict(challenger.lineage) | challenger.verdict_tags
+    tags |= {
+        "decision": reason,
+        "test_uses": str(challenger.test_uses),
+    }
+    return tags | _monitoring_tag(splits.run_id)
+
+
+def _monitoring_tag(data_run_id: str) -> dict[str, str]:
+    """Return the tag of the monitoring run that requested a retraining, if it still exists."""
+    try:
+        origin = origin_of(data_run_id)
+    except MlflowException as error:
+        if is_absent(error):
+            return {}
+        raise
+    return {MONITORING_RUN: origin[MONITORING_RUN]} if MONITORING_RUN in origin else {}
+
+
+def _example_rows(test: Split, scores: Floats) -> pd.DataFrame:
+    """Return the features of two test rows: those with the highest and the lowest score."""
+    return test.X.iloc[[int(scores.argmax()), int(scores.argmin())]].reset_index(drop=True)

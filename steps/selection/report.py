@@ -1,0 +1,84 @@
+"""The result of a workflow as text for the terminal."""
+
+import shlex
+
+import pandas as pd
+
+from steps.evaluation.worth import THRESHOLD_OPTIONS, describe_worth
+from steps.selection.leaderboard import VALIDATION_METRICS
+
+TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
+
+
+def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
+    """Return `board` as a table, with the 95 % interval of `metric`."""
+    shown = board[["engine", "algorithm", *VALIDATION_METRICS]].rename(
+        columns=lambda name: name.removeprefix("val_")
+    )
+    shown.insert(0, "rank", [str(i + 1) for i in range(len(board))])
+    intervals = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
+    position = list(shown.columns).index(metric) + 1
+    texts = [f"{low:.3f} to {high:.3f}" for low, high in intervals]
+    shown.insert(position, "95 % interval", texts)
+    shown["standing"] = board["standing"]
+    shown["export"] = board["export"]
+    return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+
+
+def format_summary(
+    board: pd.DataFrame, tags: dict[str, str], test: dict[str, float], model_name: str
+) -> str:
+    """Return the winner, its test metrics, the decision, and commands to continue with.
+
+    Args:
+        board: The leaderboard.
+        tags: The tags of the selection's run.
+        test: Its metrics `test_*`.
+        model_name: The registered model.
+    """
+    metrics = ", ".join(
+        f"{name} {test[name]:.4f} ({test[f'{name}_low']:.3f} to {test[f'{name}_high']:.3f})"
+        for name in TEST_METRICS
+    )
+    version = tags["champion_version"]
+    warning = f"Warning: {tags['warning']}.\n" if "warning" in tags else ""
+    outcome = describe_champion(model_name, version, tags["promoted"] == "true")
+    values = {name.removeprefix("test_"): value for name, value in test.items()}
+    worth = describe_worth(values, float(tags["threshold"]), tags["threshold_rule"])
+    return f"""Winner: {tags["algorithm"]} ({tags["engine"]}); {describe_ties(board)}.
+{metrics}
+{worth}. Other thresholds, without training: -P threshold=RULE, with {THRESHOLD_OPTIONS}.
+{warning}{outcome}: {tags["decision"]}.
+
+Next:
+  mlflow ui{_serving_commands(model_name) if version else ""}"""
+
+
+def describe_champion(model_name: str, version: str | None, promoted: bool) -> str:
+    """Return which version is the champion after a decision, in words."""
+    if not version:
+        return f"{model_name} has no champion"
+    outcome = "is the new champion" if promoted else "remains the champion"
+    return f"{model_name} version {version} {outcome}"
+
+
+def _serving_commands(model_name: str) -> str:
+    uri = shlex.quote(f"models:/{model_name}@champion")
+    return f"""
+  MLPIPES_MODEL_URI={uri} make serve
+  mlflow models serve -m {uri} -p 5002 --env-manager local"""
+
+
+def describe_ties(board: pd.DataFrame) -> str:
+    """Return how many candidates are statistically tied with the leader, in words."""
+    tied, others = int((board["standing"] == "tie").sum()), len(board) - 1
+    if not others:
+        return "the only candidate"
+    if others == 1:
+        return f"the other candidate is {'' if tied else 'not '}statistically tied with it"
+    if tied == 0:
+        return f"none of the other {others} candidates is statistically tied with it"
+    if tied == others:
+        return f"all {others} other candidates are statistically tied with it"
+    verb = "is" if tied == 1 else "are"
+    return f"{tied} of the other {others} candidates {verb} statistically tied with it"

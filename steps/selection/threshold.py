@@ -1,0 +1,74 @@
+"""The champion's threshold, chosen by a rule on validation scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from serving.model.manifest import Manifest
+from serving.model.scorer import PortableScorer
+from steps.candidates.queries import download_scorer
+from steps.data.splits import Split
+from steps.evaluation.metrics import Floats, Labels, ks_threshold
+from steps.evaluation.operating_points import OperatingPoints
+from steps.runtime.errors import ParameterError
+from steps.runtime.threshold_rule import ThresholdRule
+
+
+def threshold_of(rule: ThresholdRule, candidate_run_id: str, validation: Split) -> float:
+    """Return the threshold that `rule` chooses on a candidate's validation scores.
+
+    The scores are those of its export, before any refit: a refitted model has been trained on
+    the validation rows.
+
+    Raises:
+        ParameterError: no threshold fulfils the rule.
+    """
+    with download_scorer(candidate_run_id) as folder:
+        if rule.name == "ks":
+            return Manifest.read(folder).threshold
+        scores = PortableScorer.load(folder).score(validation.frame)
+    return choose_threshold(rule, validation.y, scores)
+
+
+def choose_threshold(rule: ThresholdRule, y: Labels, scores: Floats) -> float:
+    """Return the threshold that `rule` chooses, always one of `scores`.
+
+    `cost` minimises missed positives and false alarms, weighted by their costs; `alerts` labels as
+    many rows 1 as the share allows; `precision` and `recall` reach their value with the highest
+    recall and the fewest alerts, respectively. Of equal thresholds, the highest is chosen.
+
+    Args:
+        rule: the rule.
+        y: the labels, shape (n_rows,).
+        scores: probabilities of class 1, shape (n_rows,).
+
+    Raises:
+        ParameterError: no threshold fulfils the rule.
+    """
+    if rule.name == "ks":
+        return ks_threshold(y, scores)
+    points = OperatingPoints.of(y, scores)
+    if rule.name == "cost":
+        return float(points.thresholds[np.argmin(points.cost(*rule.values))])
+    (wanted,) = rule.values
+    values, best, limit = {
+        "alerts": (points.alert_rate, points.alert_rate.min(), "at least"),
+        "precision": (points.precision, points.precision.max(), "at most"),
+        "recall": (points.recall, points.recall.max(), "at most"),
+    }[rule.name]
+    reached = np.flatnonzero(values <= wanted if rule.name == "alerts" else values >= wanted)
+    if not len(reached):
+        shown = f"{best:.3%}" if rule.name == "alerts" else f"{best:.4g}"
+        raise ParameterError(
+            f"threshold: {rule} cannot be reached on the validation rows; {limit} {shown} is "
+            "possible"
+        )
+    best_of = {"alerts": points.alerts, "precision": points.recall, "recall": -points.alerts}
+    return float(points.thresholds[reached[np.argmax(best_of[rule.name][reached])]])
+
+
+def write_threshold(scorer: Path, threshold: float, rule: ThresholdRule) -> None:
+    """Store a threshold and its rule in the manifest of the portable scorer in `scorer`."""
+    manifest = replace(Manifest.read(scorer), threshold=threshold, threshold_rule=str(rule))
+    manifest.write(scorer)

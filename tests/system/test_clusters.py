@@ -1,0 +1,166 @@
+"""Training on existing clusters: Spark standalone, and H2O of two nodes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h2o
+import pyspark
+import pytest
+import requests
+
+from serving.model.java import use_java
+from steps.runtime.errors import EngineError
+from steps.runtime.ports import free_port
+from steps.runtime.spark_session import spark_session
+from tests.support.project import PROJECT
+from tests.support.waiting import wait_until
+
+SPARK = Path(pyspark.__file__).parent
+H2O_JAR = Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"
+
+
+@contextmanager
+def background_process(command: list[str], folder: Path, **extra: str) -> Iterator[Path]:
+    """Run `command` in `folder`; give the file of its output."""
+    file, output = tempfile.mkstemp(".log", dir=folder)
+    environment = os.environ | {"PYSPARK_PYTHON": sys.executable} | extra
+    started = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+    )
+    os.close(file)
+    try:
+        yield Path(output)
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+def spark_command(kind: str, *arguments: str) -> list[str]:
+    use_java()
+    return [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", *arguments]
+
+
+@contextmanager
+def spark_cluster(folder: Path, *around_worker: str, workers: int = 2) -> Iterator[str]:
+    """A master and its workers, each a process of its own; give the master's URL."""
+    port = free_port()
+    url = f"spark://127.0.0.1:{port}"
+    own = {"SPARK_WORKER_DIR": str(folder / "work"), "SPARK_LOCAL_IP": "127.0.0.1"}
+    with ExitStack() as stack:
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(free_port())]
+        log = stack.enter_context(
+            background_process(spark_command("master.Master", *arguments), folder, **own)
+        )
+        wait_until(lambda: "I have been elected leader" in log.read_text(), 60)
+        for _ in range(workers):
+            worker = spark_command("worker.Worker", url, "--cores", "1", "--memory", "1g", "--host",
+                           "127.0.0.1", "--webui-port", str(free_port()))  # fmt: skip
+            output = stack.enter_context(
+                background_process([*around_worker, *worker], folder, **own)
+            )
+            wait_until(lambda o=output: "Successfully registered" in o.read_text(), 60)
+        yield url
+
+
+def train_on_cluster(workspace, steps, entry_point: str, **cluster: str) -> list[Any]:
+    """Train on a cluster; return the candidates."""
+    data_run_id = steps["load_data"].info.run_id
+    done = workspace.run(entry_point, data_run_id=data_run_id, profile="quick", **cluster)
+    assert done.returncode == 0, done.stderr
+    (run, *_) = workspace.runs(f"attributes.run_name = '{entry_point}'")
+    return workspace.children(run.info.run_id)
+
+
+def test_spark_cluster_without_worker_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("steps.runtime.spark_session.EXECUTOR_SECONDS", 1)
+    with (
+        spark_cluster(tmp_path, workers=0) as master,
+        pytest.raises(EngineError) as error,
+        spark_session(master, {}),
+    ):
+        raise AssertionError("there is nobody to work")
+    reason = f"no worker of {master} had a free core and 1g of memory within 1 sec"
+    assert reason in str(error.value)
+
+
+@pytest.mark.slow
+def test_every_spark_executor_is_checked():
+    with spark_session("local-cluster[3,1,1024]", {"spark.default.parallelism": 1}) as spark:
+        java: Any = spark.sparkContext._jsc
+        executors = java.sc().statusStore().executorList(True)
+        each = [executors.apply(place) for place in range(executors.size())]
+        tasks = {one.id(): one.totalTasks() for one in each if one.id() != "driver"}
+    assert len(tasks) == 3
+    assert all(tasks.values()), tasks
+
+
+@pytest.mark.slow
+def test_spark_trains_on_standalone_cluster(workspace, step_runs, tmp_path):
+    with spark_cluster(tmp_path) as master:
+        candidates = train_on_cluster(workspace, step_runs, "train_spark", spark_master=master)
+    assert len(candidates) == 4
+    assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from a process")
+def test_spark_workers_without_shared_folder_are_one_line(workspace, step_runs, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    hide = ["unshare", "--mount", "bash", "-c", f'mount -t tmpfs none {shared} && exec "$@"', "-"]
+    with spark_cluster(tmp_path, *hide) as master:
+        arguments = {
+            "data_run_id": step_runs["load_data"].info.run_id,
+            "profile": "quick",
+            "spark_master": master,
+        }
+        options = [part for item in arguments.items() for part in ("-P", "=".join(item))]
+        project = str(PROJECT)
+        done = workspace.mlflow(
+            "run", project, "-e", "train_spark", "--env-manager", "local", *options,
+            TMPDIR=str(shared),
+        )  # fmt: skip
+    assert done.returncode != 0
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("ml-pipes: ")]
+    assert f"the workers of {master} do not see {shared}: set TMPDIR" in line
+
+
+@pytest.fixture
+def h2o_cluster(tmp_path) -> Iterator[str]:
+    """The URL of an H2O cluster of two nodes, each a process of its own."""
+    java = shutil.which("java", path=str(use_java() / "bin"))
+    ports = [free_port() for _ in range(2)]
+    (tmp_path / "nodes").write_text("".join(f"127.0.0.1:{port}\n" for port in ports))
+    with ExitStack() as stack:
+        for port in ports:
+            command = [
+                str(java), "-Xmx1g", "--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp",
+                str(H2O_JAR), "water.H2OApp", "-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-port",
+                str(port), "-flatfile", str(tmp_path / "nodes"), "-name", "team", "-ice_root",
+                str(tmp_path / str(port)),
+            ]  # fmt: skip
+            stack.enter_context(background_process(command, tmp_path))
+        url = f"http://127.0.0.1:{ports[0]}"
+        wait_until(lambda: cluster_size(url) == 2, 60)
+        yield url
+
+
+def cluster_size(url: str) -> int:
+    try:
+        return int(requests.get(f"{url}/3/Cloud", timeout=5).json()["cloud_size"])
+    except requests.ConnectionError:
+        return 0
+
+
+@pytest.mark.slow
+def test_h2o_trains_on_two_nodes(workspace, step_runs, h2o_cluster):
+    candidates = train_on_cluster(workspace, step_runs, "train_h2o", h2o_url=h2o_cluster)
+    assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
+    assert cluster_size(h2o_cluster) == 2, "the cluster of others goes on"

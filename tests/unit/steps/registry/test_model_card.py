@@ -1,0 +1,67 @@
+"""The model card."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from serving.model.features import Feature
+from serving.model.manifest import Manifest
+from steps.data.splits import SplitsDescription
+from steps.evaluation.intervals import Interval
+from steps.registry.champion_model import Lineage
+from steps.registry.model_card import model_card, model_card_page
+
+pytestmark = pytest.mark.quick
+
+LINEAGE = Lineage("spark", "Decision Tree", "ks", "run1", "run2", "run3", "run4", "true")
+TEST = dict.fromkeys(
+    ("ks", "recall_at_threshold", "precision_at_threshold", "alert_rate_at_threshold"), 0.5
+)
+DATA = {
+    "source": "bank.csv", "target": "deposit", "time_column": "", "split": "stratified",
+    "duplicates": 0, "rows": {"training": 60, "validation": 20, "test": 20}, "positives": {},
+    "digests": {}, "latest": {}, "features": [], "feature_statistics": {},
+}  # fmt: skip
+COLUMNS = [
+    {"name": "a|b", "kind": "number", "missing": 0.125, "levels": 0, "becomes": "number"},
+    {"name": "key", "kind": "identifier", "missing": 0, "levels": 9, "becomes": "left out: an id"},
+]
+
+
+def card_of(importance=None, **facts):
+    manifest = Manifest("onnx", (Feature("a|b"),), threshold=0.5)
+    intervals = dict.fromkeys(TEST, Interval(0.4, 0.6))
+    data = SplitsDescription(**DATA | facts)
+    return model_card(LINEAGE, manifest, TEST, intervals, data, "it is the first", "", importance)
+
+
+def test_model_card_names_classes_columns_and_suspects():
+    card = card_of(
+        classes=["no", "yes"],
+        positive_because="it reads as true",
+        columns=COLUMNS,
+        leakage_suspects={"duration": 0.9961},
+    )
+    assert "Class 1 is `yes`, because it reads as true; class 0 is `no`." in card
+    assert "nearly give the target away: `duration` (AUC 0.996)" in card
+    assert r"| a\|b | number | 12.5% | number |" in card
+    page = model_card_page(card, {})
+    assert "<td>a|b</td>" in page
+    assert "<td>left out: an id</td>" in page
+
+
+def test_model_card_names_the_ten_most_important_columns():
+    names = ["a|b", *(f"<i>{place}</i>" for place in range(11))]
+    importance = pd.DataFrame({"column": names, "roc_auc_loss": np.linspace(0.3, 0.0, 12)})
+    card = card_of(importance)
+    assert r"| a\|b | 0.3000 |" in card
+    assert "<i>8</i>" in card
+    assert "<i>9</i>" not in card
+    assert "<td>&lt;i&gt;0&lt;/i&gt;</td>" in model_card_page(card, {})
+
+
+def test_model_card_of_earlier_splits_has_no_columns():
+    card = card_of()
+    assert "Class 1 is `1`; class 0 is `0`." in card
+    assert "| column |" not in card
+    assert "shuffled" not in card

@@ -1,0 +1,66 @@
+"""The result of a workflow as text."""
+
+import pandas as pd
+import pytest
+
+from steps.selection.report import TEST_METRICS, describe_ties, format_summary
+
+pytestmark = pytest.mark.quick
+
+BOARD = pd.DataFrame({"standing": ["leader", "tie"]})
+AT_THRESHOLD = tuple(f"test_{name}_at_threshold" for name in ("recall", "precision", "alert_rate"))
+TEST = {
+    f"{name}{end}": 0.5 for name in (*TEST_METRICS, *AT_THRESHOLD) for end in ("", "_low", "_high")
+}
+TAGS = {
+    "algorithm": "lr",
+    "engine": "pycaret",
+    "promoted": "true",
+    "champion_version": "3",
+    "decision": "it is better",
+    "threshold": "0.012",
+    "threshold_rule": "ks",
+}
+
+
+def test_summary_quotes_its_commands_for_the_shell():
+    summary = format_summary(BOARD, TAGS, TEST, "fraud detection")
+    assert "  MLPIPES_MODEL_URI='models:/fraud detection@champion' make serve" in summary
+    assert "  mlflow models serve -m 'models:/fraud detection@champion' -p 5002" in summary
+
+
+def test_summary_without_champion_has_no_commands_to_serve_it():
+    tags = TAGS | {"promoted": "false", "champion_version": "", "warning": "it guesses"}
+    summary = format_summary(BOARD, tags, TEST, "fraud")
+    assert "Warning: it guesses.\nfraud has no champion: it is better." in summary
+    assert "serve" not in summary
+
+
+def test_summary_says_what_to_expect_at_the_threshold():
+    test = TEST | {
+        "test_recall_at_threshold": 0.92,
+        "test_precision_at_threshold": 0.026,
+        "test_alert_rate_at_threshold": 0.0461,
+    }
+    summary = format_summary(BOARD, TAGS, test, "fraud")
+    assert "At its threshold of 0.012 (ks), expect 92 (50 to 50) % of the positives" in summary
+    assert "461 (5,000 to 5,000) alerts per 10,000 rows, of which 2.6 (50 to 50) % are" in summary
+    assert "-P threshold=RULE, with cost=MISS:ALARM, alerts=SHARE%, precision=P or rec" in summary
+
+
+@pytest.mark.parametrize(
+    ("standings", "text"),
+    [
+        (["leader"], "the only candidate"),
+        (["leader", "tie"], "the other candidate is statistically tied with it"),
+        (["leader", "behind"], "the other candidate is not statistically tied with it"),
+        (["leader", "tie", "tie"], "all 2 other candidates are statistically tied with it"),
+        (["leader", "behind", "tie"], "1 of the other 2 candidates is statistically tied with it"),
+        (
+            ["leader", "behind", "behind"],
+            "none of the other 2 candidates is statistically tied with it",
+        ),
+    ],
+)
+def test_ties_are_described_for_any_number_of_candidates(standings, text):
+    assert describe_ties(pd.DataFrame({"standing": standings})) == text
