@@ -19,16 +19,12 @@ pytest_plugins = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first and short ones last; the tests of a file run on one worker."""
+    """Run quick tests first and short ones last."""
 
     def place(item: pytest.Item) -> tuple[bool, bool]:
         return item.get_closest_marker("quick") is None, "system" not in item.path.parts
 
     items.sort(key=place)
-    for item in items:
-        speed = "quick" if item.get_closest_marker("quick") else "other"
-        group = f"{speed} {item.path.parent.name}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
