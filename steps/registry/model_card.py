@@ -1,5 +1,6 @@
 """The model card of a champion: Markdown for the registry, and an HTML page with plots."""
 
+import re
 from base64 import b64encode
 
 import pandas as pd
@@ -12,6 +13,8 @@ from steps.evaluation.worth import describe_worth
 from steps.registry.champion_model import Lineage
 
 MOST_IMPORTANT = 10
+# Characters that format a text; an underscore inside of a word does not.
+MARKDOWN = re.compile(r"[\\`*\[\]<>|~]|(?<![^\W_])_|_(?![^\W_])")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: left }
@@ -116,8 +119,8 @@ def _columns(data: SplitsDescription) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text as a cell of a table in Markdown."""
-    return " ".join(text.replace("|", "\\|").split())
+    """Return a text as a cell of a table in Markdown, which shows it as it is."""
+    return " ".join(MARKDOWN.sub(r"\\\g<0>", text).split())
 
 
 def model_card_page(card: str, pictures: dict[str, bytes]) -> str:

@@ -55,9 +55,18 @@ def test_model_card_names_the_ten_most_important_columns():
     importance = pd.DataFrame({"column": names, "roc_auc_loss": np.linspace(0.3, 0.0, 12)})
     card = card_of(importance)
     assert r"| a\|b | 0.3000 |" in card
-    assert "<i>8</i>" in card
-    assert "<i>9</i>" not in card
-    assert "<td>&lt;i&gt;0&lt;/i&gt;</td>" in model_card_page(card, {})
+    page = model_card_page(card, {})
+    assert "<td>&lt;i&gt;8&lt;/i&gt;</td>" in page
+    assert "<td>&lt;i&gt;9&lt;/i&gt;</td>" not in page
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__", "[a](b)", "*bold*", "~~x~~", "`code`", "credit_card", r"a\|b", "_a_ _"]
+)
+def test_model_card_shows_names_as_they_are(name):
+    importance = pd.DataFrame({"column": [name], "roc_auc_loss": [0.3]})
+    page = model_card_page(card_of(importance=importance), {})
+    assert f"<td>{name}</td>" in page
 
 
 def test_model_card_of_earlier_splits_has_no_columns():
