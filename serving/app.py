@@ -63,7 +63,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, app.state.champions.loaded, keyed=bool(settings.keys)
     )
-    app.router.routes.append(scoring.direct_predict)
+    app.router.routes.insert(0, scoring.direct_predict)  # matched before all others
     for part in (scoring, prediction_log, operations, pages):
         app.include_router(part.router)
     pages.mount_files(app)

@@ -15,6 +15,8 @@ ONNX_FILE = "model.onnx"
 MOJO_FILE = "model.zip"
 GENMODEL_JAR = "h2o-genmodel.jar"
 KINDS = ("onnx", "mojo")
+# Of which numpy's exponential is finite.
+LARGEST_EXPONENT = 709.0
 
 
 class Runtime(Protocol):
@@ -71,8 +73,7 @@ class OnnxRuntime:
         if self._output == "probabilities":
             return values[:, 1]
         # In the graph, the last digit would depend on the position of a row in the batch.
-        with np.errstate(over="ignore"):
-            return 1.0 / (1.0 + np.exp(-values[:, 0].copy()))
+        return 1.0 / (1.0 + np.exp(np.minimum(-values[:, 0].copy(), LARGEST_EXPONENT)))
 
 
 class MojoRuntime:

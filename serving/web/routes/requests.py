@@ -13,6 +13,7 @@ from serving.web.json_body import SHOWN_CHARACTERS
 from serving.web.predictor import IDEMPOTENCY_HEADER, Predictor
 from serving.web.problems import invalid
 
+IDEMPOTENCY_KEY = IDEMPOTENCY_HEADER.lower().encode()
 JSON = "application/json"
 CSV = "text/csv"
 CHARSET = re.compile(r"charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
@@ -42,7 +43,7 @@ def check_media_type(request: Request, *expected: str) -> str:
     Raises:
         HTTPException: it is not one of `expected`, or not in UTF-8.
     """
-    given, _, parameters = request.headers.get("content-type", "").partition(";")
+    given, _, parameters = (_header(request, b"content-type") or "").partition(";")
     media_type = given.strip().lower()
     if media_type not in expected:
         raise HTTPException(415, f"Content-Type: must be {' or '.join(expected)}")
@@ -55,7 +56,16 @@ def check_media_type(request: Request, *expected: str) -> str:
 
 def idempotency_key(request: Request) -> str | None:
     """Return the header that makes a retry safe."""
-    return request.headers.get(IDEMPOTENCY_HEADER)
+    return _header(request, IDEMPOTENCY_KEY)
+
+
+def _header(request: Request, name: bytes) -> str | None:
+    # Starlette's mapping of headers takes several times as long.
+    for given, value in request.scope["headers"]:
+        if given == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
 
 
 def check_query(request: Request) -> None:
