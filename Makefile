@@ -14,7 +14,7 @@ help: ## List all commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/run ## Train, compare and promote on the full data set (ARGS="-P data=sample -P profile=quick")
-	mlflow run . --env-manager local $(ARGS)
+	mlflow run . --env-manager local $(call experiment,$(MODEL_NAME)) $(ARGS)
 
 test: $(VENV)/dev ## Run all tests except the slow ones (ARGS="-m quick" for the quick ones only)
 	python -m pytest --numprocesses logical --maxprocesses 4 $(ARGS)
@@ -26,7 +26,7 @@ bench: $(VENV)/dev ## Run the benchmarks of serving (ARGS="serving --short" for 
 	python -m benchmarks $(ARGS)
 
 demo: $(VENV)/run ## Show the closed loop: drift, retraining, a new champion (ARGS="-P clean=true" removes the demo)
-	mlflow run . -e demo --env-manager local $(ARGS)
+	mlflow run . -e demo --env-manager local $(call experiment,demo-credit-card-fraud) $(ARGS)
 
 serve: $(VENV)/run ## Serve the champion on 127.0.0.1:5001 and log its predictions (ARGS="--workers 2")
 	uvicorn serving.app:app --host 127.0.0.1 --port 5001 --no-access-log $(ARGS)
@@ -64,6 +64,13 @@ clean: ## Remove the environment; runs, models and logged predictions are kept
 
 LOCK_FLAGS := --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --quiet
+
+# Runs are in an experiment named like the model, unless another one is given. A name in quotes has
+# several words here, so that it is not recognised.
+QUOTED := model_name='% model_name="%
+MODEL_NAME = $(or $(patsubst model_name=%,%,$(filter-out $(QUOTED),$(filter model_name=%,$(ARGS)))),$\
+	credit-card-fraud)
+experiment = $(if $(findstring --experiment-,$(ARGS))$(MLFLOW_EXPERIMENT_NAME)$(MLFLOW_EXPERIMENT_ID),,--experiment-name $(1))
 
 # The environment is created with uv if it is installed, otherwise with venv and pip. Libraries are
 # compiled to bytecode on installation: without it, each step would start several seconds later.

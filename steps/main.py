@@ -11,12 +11,15 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from steps.registry.versions import champion_tags, check_name_is_free
+from steps.runtime.active_run import active_run
 from steps.runtime.entry_point import step
 from steps.runtime.errors import EngineFailedError, StepError
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection.holdout_test import BETTER_THAN_CHANCE, WARNING
+from steps.selection.notes import describe_experiment, describe_workflow
 from steps.selection.report import format_leaderboard, format_summary
 from steps.workflow.running import run_step, train
 
@@ -61,7 +64,8 @@ def main(
     training, failed = train_all(engines, parameters, cache)
     parameters["training_run_ids"] = ",".join(training)
     selection = select(parameters, cache, failed)
-    report(selection, metric, model_name)
+    steps = [mlflow.get_run(run_id) for run_id in (parameters["data_run_id"], *training)]
+    report([*steps, selection], metric, model_name)
     if failed:
         raise EngineFailedError(f"completed with failures: {'; '.join(failed)}")
 
@@ -117,13 +121,16 @@ def champion_unchanged(selection: Run, model_name: str) -> bool:
     return champion_tags(model_name).items() <= selection.data.tags.items()
 
 
-def report(selection: Run, metric: str, model_name: str) -> None:
-    """Copy the results of the selection to the active run, and log them to the terminal."""
+def report(steps: list[Run], metric: str, model_name: str) -> None:
+    """Copy the results of the last step to the active run, and log them to the terminal."""
+    selection = steps[-1]
     tags, run_id = selection.data.tags, selection.info.run_id
     test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
     mlflow.log_metrics(test)
     mlflow.set_tags({name: tags[name] for name in REPORTED_TAGS if name in tags})
     board = mlflow.load_table("leaderboard.json", run_ids=[run_id])
+    mlflow.set_tag(MLFLOW_RUN_NOTE, describe_workflow(board, metric, tags, model_name, steps))
+    describe_experiment(active_run(), model_name, tags["champion_version"])
     copy_pictures(run_id)
     logger.info(
         "\n%s\n\n%s",

@@ -11,6 +11,7 @@ from steps.alerts.delivery import DeliveryError, Receiver, receivers
 from steps.alerts.settings import AlertSettings
 from steps.monitoring.findings import Findings
 from steps.monitoring.monitored_champion import MonitoredChampion
+from steps.runtime.mlflow_pages import run_link
 
 logger = logging.getLogger("ml-pipes")
 
@@ -118,4 +119,4 @@ def page_of(run: Run) -> str | None:
         return None
     _, _, host = server.netloc.rpartition("@")
     folder = f"{server.scheme}://{host}{server.path.rstrip('/')}"
-    return f"{folder}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    return f"{folder}/{run_link(run)}"

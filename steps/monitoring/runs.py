@@ -23,6 +23,7 @@ from steps.plots.style import log_pictures
 from steps.runtime.active_run import active_run
 from steps.runtime.errors import BusyError
 from steps.runtime.locks import model_lock
+from steps.runtime.mlflow_pages import MODEL_TRAINING
 
 logger = logging.getLogger("ml-pipes")
 
@@ -60,7 +61,7 @@ def _active_experiment(name: str) -> str:
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        return client.create_experiment(name, artifact_location=_artifact_location(name))
+        return client.create_experiment(name, _artifact_location(name), MODEL_TRAINING)
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         logger.warning("the experiment '%s' was deleted; restoring it", name)
         client.restore_experiment(experiment.experiment_id)

@@ -71,13 +71,15 @@ def remember(run_id: str, key: str | None) -> None:
 
 
 def find(key: str | None) -> Run | None:
-    """Return the newest finished run with `key` whose artifacts still exist, or None."""
-    active = mlflow.active_run()
-    if key is None or active is None:
+    """Return the newest finished run with `key` whose artifacts still exist, or None.
+
+    All experiments are searched: the result of a step does not depend on the name of its own.
+    """
+    if key is None:
         return None
     found = mlflow.search_runs(
-        [active.info.experiment_id],
-        f"tags.{KEY} = '{key}' and attributes.status = 'FINISHED'",
+        search_all_experiments=True,
+        filter_string=f"tags.{KEY} = '{key}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         output_format="list",
     )

@@ -1,18 +1,21 @@
 """Reuse of finished steps."""
 
-from tests.support.workspaces import repeatable_metrics, reused_steps
+from tests.support.workspaces import repeatable_metrics, reused_steps, run_arguments
 
 
-def test_unchanged_run_reuses_every_step(workspace, main_run, step_runs):
-    done = workspace.run(data="sample", profile="quick")
+def test_unchanged_run_reuses_every_step_in_any_experiment(workspace, main_run, step_runs):
+    arguments = run_arguments("main", {"data": "sample", "profile": "quick"})
+    done = workspace.mlflow(*arguments, "--experiment-name", "other")
     assert done.returncode == 0, done.stderr
     assert reused_steps(done.stderr) == set(step_runs)
     assert "credit-card-fraud version 1 is the new champion" in done.stderr
-    newest = workspace.runs("attributes.run_name = 'main'")[0]
+    experiment = workspace.client.get_experiment_by_name("other")
+    (newest,) = workspace.client.search_runs([experiment.experiment_id])
     assert newest.info.run_id != main_run.info.run_id
     assert set(newest.data.tags["reused"].split(",")) == set(step_runs)
     assert repeatable_metrics(newest) == repeatable_metrics(main_run)
-    assert not workspace.children(newest.info.run_id)
+    place = f"#/experiments/0/runs/{step_runs['select_champion'].info.run_id}"
+    assert f"[select_champion]({place})" in newest.data.tags["mlflow.note.content"]
 
 
 def test_changed_champion_repeats_selection_alone(workspace_copy, step_runs):

@@ -1,5 +1,6 @@
 """Locks, conda.yaml, MLproject and the imports of serving."""
 
+import os
 import re
 import subprocess
 import sys
@@ -62,6 +63,26 @@ def test_engines_have_a_module_of_their_name():
     for name in engine_names():
         assert module_of(f"train_{name}") == f"steps.engines.{name}"
         assert (PROJECT / "steps" / "engines" / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "experiment"),
+    [
+        ("", "--experiment-name credit-card-fraud"),
+        ("-P model_name=churn -P data=churn.csv", "--experiment-name churn"),
+        ("-P 'model_name=my model'", "--experiment-name credit-card-fraud"),
+        ("--experiment-name mine", "--experiment-name mine"),
+        ("--experiment-id 3", "--experiment-id 3"),
+    ],
+)
+def test_make_runs_in_the_experiment_of_the_model(arguments, experiment):
+    command = ["make", "--dry-run", "run", f"ARGS={arguments}"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    (line,) = re.findall(r"(?m)^mlflow run .*", done.stdout)
+    assert re.findall(r"--experiment-\w+ [\w-]+", line) == [experiment]
 
 
 def test_packages_of_steps_import_in_one_direction():

@@ -32,7 +32,7 @@ def test_selections_of_an_earlier_release_count(earlier_release):
         [selection.info.experiment_id], f"tags.{DIGEST_TAG} = '{old_digest}'", output_format="list"
     )
     with (
-        mlflow.start_run(experiment_id=selection.info.experiment_id),
+        mlflow.start_run(experiment_id=mlflow.create_experiment("of another name")),
         open_splits(selection.data.tags["data_run_id"]) as splits,
     ):
         digests = splits.description.digests

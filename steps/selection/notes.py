@@ -1,0 +1,101 @@
+"""Notes in Markdown that MLflow shows at the top of a workflow's run and of its experiment."""
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Experiment, Run
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from steps.runtime.mlflow_pages import MODEL_TRAINING, experiment_link, run_link, version_link
+from steps.selection.report import describe_champion, describe_ties
+
+# A run's note has at most 8,000 characters.
+SHOWN_CANDIDATES = 30
+# Tag of an experiment whose note is ours, so that it may be replaced.
+OWN_NOTE = "ml_pipes_note"
+
+
+def describe_workflow(
+    board: pd.DataFrame, metric: str, tags: dict[str, str], model_name: str, steps: list[Run]
+) -> str:
+    """Return the outcome of a workflow, its leaderboard, and links to its steps.
+
+    Args:
+        board: The leaderboard.
+        metric: The champion metric.
+        tags: The tags of the selection's run.
+        model_name: The registered model.
+        steps: The runs of the steps, in their order.
+    """
+    version = tags["champion_version"]
+    champion = describe_champion(model_name, version, tags["promoted"] == "true")
+    if version:
+        champion = f"[{champion}]({version_link(model_name, version)})"
+    shown = _with_metric(board, metric).head(SHOWN_CANDIDATES)
+    header = f"| | engine | algorithm | {metric} (95 % interval) | log loss | standing |"
+    rows = [
+        f"| {place} | {row.engine} | {row.algorithm} | {row.value:.4f} ({row.low:.3f} to "
+        f"{row.high:.3f}) | {row.val_log_loss:.5f} | {row.standing} |"
+        for place, row in enumerate(shown.itertuples(), 1)
+    ]
+    if more := len(board) - len(shown):
+        rows += ["", f"{more} more are in the artifact `leaderboard.json` of the last step."]
+    return "\n".join(
+        [
+            f"**{champion}**: {tags['decision']}.",
+            "",
+            f"Winner on the validation rows: {tags['algorithm']} ({tags['engine']}); "
+            f"{describe_ties(board)}.",
+            "",
+            header,
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Steps: {', '.join(f'[{run.info.run_name}]({run_link(run)})' for run in steps)}.",
+        ]
+    )
+
+
+def describe_experiment(run: Run, model_name: str, version: str | None) -> None:
+    """Mark the experiment of `run` as model training, and describe it with links.
+
+    A kind or a note that somebody else has set is kept.
+
+    Args:
+        run: The newest run of the workflow.
+        model_name: The registered model.
+        version: Its champion, if there is one.
+    """
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment(run.info.experiment_id)
+    if not MODEL_TRAINING.keys() & experiment.tags.keys():
+        for name, value in MODEL_TRAINING.items():
+            client.set_experiment_tag(experiment.experiment_id, name, value)
+    if _is_described_by_others(experiment):
+        return
+    monitoring = client.get_experiment_by_name(f"{model_name} monitoring")
+    note = _experiment_note(run, model_name, version, monitoring)
+    for name in (OWN_NOTE, MLFLOW_RUN_NOTE):
+        client.set_experiment_tag(experiment.experiment_id, name, note)
+
+
+def _is_described_by_others(experiment: Experiment) -> bool:
+    note = experiment.tags.get(MLFLOW_RUN_NOTE)
+    return bool(note) and note != experiment.tags.get(OWN_NOTE)
+
+
+def _experiment_note(
+    run: Run, model_name: str, version: str | None, monitoring: Experiment | None
+) -> str:
+    links = [f"Newest comparison: [{run.info.run_name}]({run_link(run)})."]
+    if version:
+        link = version_link(model_name, version)
+        links.insert(0, f"Champion: [{model_name} version {version}]({link}).")
+    if monitoring:
+        link = experiment_link(monitoring.experiment_id)
+        links.append(f"Monitoring: [{monitoring.name}]({link}).")
+    return " ".join(links)
+
+
+def _with_metric(board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    names = {f"val_{metric}": "value", f"val_{metric}_low": "low", f"val_{metric}_high": "high"}
+    return board.assign(**{new: board[old] for old, new in names.items()})
