@@ -196,7 +196,7 @@ def test_bucket_job_is_awaited():
 def test_mlflow_accepts_proxy_host():
     command = SERVICES["mlflow"]["command"]
     (hosts,) = [part for part in command if part.startswith("--allowed-hosts=")]
-    assert hosts.endswith(",127.0.0.1:*${MLFLOW_HOSTS:+,${MLFLOW_HOSTS}}")
+    assert hosts.endswith(",127.0.0.1:*${MLFLOW_HOSTS:+,${MLFLOW_HOSTS:-}}")
     assert "--cors-allowed-origins=${MLFLOW_ORIGINS:-}" in command
 
 
