@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export ORT_DISABLE_TELEMETRY := 1
+export MLFLOW_LOGGING_LEVEL ?= WARNING
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow bench demo serve ui lint audit env containers lock clean

@@ -250,6 +250,14 @@ def _trained_model(
     )
 
 
+def _is_no_advice_on_pickle(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Saving scikit-learn models in the pickle")
+
+
+# Served champions hold no pickle.
+logging.getLogger("mlflow.sklearn").addFilter(_is_no_advice_on_pickle)
+
+
 def _log_native(pipeline: Pipeline, rows: pd.DataFrame) -> None:
     mlflow.sklearn.log_model(
         pipeline,

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import click
 import mlflow
 from mlflow.entities import Run, RunStatus
+from mlflow.environment_variables import MLFLOW_LOGGING_LEVEL
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -155,8 +156,13 @@ def check_tracking_server() -> None:
 
 
 def _log_to_terminal() -> None:
-    """Log to standard error, unless the program that runs this step logs elsewhere."""
+    """Log to standard error, unless the program that runs this step logs elsewhere.
+
+    MLflow logs warnings only, unless MLFLOW_LOGGING_LEVEL is set.
+    """
     logger.setLevel(logging.INFO)
+    if not MLFLOW_LOGGING_LEVEL.is_set():
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
     if logging.getLogger().hasHandlers():
         return
     # PyCaret captures file descriptor 2 while it trains: log to a copy.

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,6 +22,18 @@ from serving.errors import one_line
 from serving.model.java import use_java
 from steps.runtime.errors import EngineError
 
+# Spark's own default logs warnings about its start that users need not act on.
+LOG_SETTINGS = """
+rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
+logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
+logger.gateway.level = error
+"""
 END_SECONDS = 1
 CONNECT_SECONDS = 10
 EXECUTOR_SECONDS = 60
@@ -70,10 +83,17 @@ def _start(master: str, settings: dict[str, Any], folder: str) -> SparkSession:
     Raises:
         EngineError: It does not start.
     """
+    log_settings = Path(folder, "log4j2.properties")
+    log_settings.write_text(LOG_SETTINGS)
     builder = (
         SparkSession.builder.master(master)
         .appName("ml-pipes")
+        .config(
+            "spark.driver.defaultJavaOptions",
+            f"-Dlog4j2.configurationFile={log_settings.as_uri()}",
+        )
         .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.memory", "3g")
         .config("spark.local.dir", folder)
         .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
@@ -95,7 +115,6 @@ def _start(master: str, settings: dict[str, Any], folder: str) -> SparkSession:
         _kill_starting_java()
         raise
     signal.signal(signal.SIGINT, on_interrupt)  # PySpark has replaced it
-    spark.sparkContext.setLogLevel("ERROR")
     return spark
 
 

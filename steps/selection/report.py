@@ -1,27 +1,34 @@
 """The result of a workflow as text for the terminal."""
 
 import shlex
+import textwrap
 
 import pandas as pd
 
 from steps.evaluation.worth import THRESHOLD_OPTIONS, describe_worth
-from steps.selection.leaderboard import VALIDATION_METRICS
 
+# In the table for the terminal, which has at most 100 columns.
+SHOWN_METRICS = ("ks", "roc_auc", "average_precision", "log_loss")
+SHORT_NAMES = {"rank": "#", "average_precision": "AP"}
 TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
 
 
 def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
-    """Return `board` as a table, with the 95 % interval of `metric`."""
-    shown = board[["engine", "algorithm", *VALIDATION_METRICS]].rename(
+    """Return `board` as a table, with the 95 % interval of `metric`.
+
+    The result of the export check is shown if it failed for a candidate.
+    """
+    shown = board[["engine", "algorithm", *(f"val_{name}" for name in SHOWN_METRICS)]].rename(
         columns=lambda name: name.removeprefix("val_")
     )
     shown.insert(0, "rank", [str(i + 1) for i in range(len(board))])
     intervals = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
-    position = list(shown.columns).index(metric) + 1
     texts = [f"{low:.3f} to {high:.3f}" for low, high in intervals]
-    shown.insert(position, "95 % interval", texts)
+    shown.insert(list(shown.columns).index(metric) + 1, "95 % interval", texts)
     shown["standing"] = board["standing"]
-    shown["export"] = board["export"]
+    if not board["eligible"].all():
+        shown["export"] = board["export"]
+    shown = shown.rename(columns=SHORT_NAMES)
     return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
 
 
@@ -45,13 +52,19 @@ def format_summary(
     outcome = describe_champion(model_name, version, tags["promoted"] == "true")
     values = {name.removeprefix("test_"): value for name, value in test.items()}
     worth = describe_worth(values, float(tags["threshold"]), tags["threshold_rule"])
+    options = f"Other thresholds, without training: -P threshold=RULE, with {THRESHOLD_OPTIONS}."
     return f"""Winner: {tags["algorithm"]} ({tags["engine"]}); {describe_ties(board)}.
-{metrics}
-{worth}. Other thresholds, without training: -P threshold=RULE, with {THRESHOLD_OPTIONS}.
-{warning}{outcome}: {tags["decision"]}.
+{_wrapped(metrics)}
+{_wrapped(f"{worth}.")}
+{_wrapped(options)}
+{warning}{_wrapped(f"{outcome}: {tags['decision']}.")}
 
 Next:
   mlflow ui{_serving_commands(model_name) if version else ""}"""
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def describe_champion(model_name: str, version: str | None, promoted: bool) -> str:

@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from steps.selection.report import TEST_METRICS, describe_ties, format_summary
+from steps.selection.leaderboard import VALIDATION_METRICS
+from steps.selection.report import (
+    TEST_METRICS,
+    describe_ties,
+    format_leaderboard,
+    format_summary,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -21,6 +27,20 @@ TAGS = {
     "threshold": "0.012",
     "threshold_rule": "ks",
 }
+
+
+@pytest.mark.parametrize("metric", ["ks", "roc_auc", "average_precision"])
+def test_leaderboard_fits_a_terminal(metric):
+    names = [f"{name}{end}" for name in VALIDATION_METRICS for end in ("", "_low", "_high")]
+    board = pd.DataFrame({name: [0.5, 0.5] for name in names})
+    board["engine"], board["algorithm"] = "pycaret", "StackedEnsemble_BestOfFamily_1"
+    board["standing"], board["eligible"], board["export"] = "leader", True, "verified"
+    shown = format_leaderboard(board, metric)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "0.500 to 0.500" in shown
+    assert "verified" not in shown
+    board["eligible"], board["export"] = [True, False], ["verified", "scores differ by up to 1"]
+    assert "scores differ by up to 1" in format_leaderboard(board, metric)
 
 
 def test_summary_quotes_its_commands_for_the_shell():
@@ -43,6 +63,8 @@ def test_summary_says_what_to_expect_at_the_threshold():
         "test_alert_rate_at_threshold": 0.0461,
     }
     summary = format_summary(BOARD, TAGS, test, "fraud")
+    assert max(map(len, summary.splitlines())) <= 100
+    summary = " ".join(summary.split())
     assert "At its threshold of 0.012 (ks), expect 92 (50 to 50) % of the positives" in summary
     assert "461 (5,000 to 5,000) alerts per 10,000 rows, of which 2.6 (50 to 50) % are" in summary
     assert "-P threshold=RULE, with cost=MISS:ALARM, alerts=SHARE%, precision=P or rec" in summary
