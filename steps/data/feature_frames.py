@@ -4,7 +4,7 @@ Numbers are float64, booleans pandas' "boolean", dates datetime64 (UTC, without 
 categories pandas' categoricals, so that no value is an object of Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,17 @@ from serving.model.values import InvalidValueError, Texts
 
 LoggedRow = dict[str, Any] | None
 OF_NUMBERS = NUMBERS | {type(None)}
+
+
+def with_columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a copy of `frame` with new or replaced columns.
+
+    As `DataFrame.assign`, which refuses a column called "self".
+    """
+    changed = frame.copy()
+    for name, values in columns.items():
+        changed[name] = values
+    return changed
 
 
 def typed_frame(rows: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from steps.data.feature_frames import with_columns
 from steps.engines.base import (
     Configuration,
     Engine,
@@ -164,7 +165,7 @@ class Float64Experiment(ClassificationExperiment):
 
     def _prepare_dataset(self, X: pd.DataFrame, y: Any = None) -> pd.DataFrame:
         prepared: pd.DataFrame = super()._prepare_dataset(X, y)
-        return prepared.assign(**{name: X[name] for name in prepared.columns if name in X})
+        return with_columns(prepared, {name: X[name] for name in prepared.columns if name in X})
 
 
 def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> ClassificationExperiment:

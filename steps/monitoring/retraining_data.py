@@ -23,6 +23,7 @@ from serving.errors import one_line
 from serving.log.queries import stream
 from serving.model.features import Feature
 from serving.model.mlflow_model import is_absent
+from steps.data.feature_frames import with_columns
 from steps.data.fingerprints import row_hashes
 from steps.data.logged_splits import open_splits
 from steps.data.origin import BASE, origin_of
@@ -170,9 +171,9 @@ def append_new_rows(
     new = labelled.rows[is_new].reset_index(drop=True)
     keys = labelled.keys[is_new].reset_index(drop=True)
     if time_column in base:
-        new = new.assign(**{time_column: _times_after(base[time_column], keys["created_at"])})
+        new = with_columns(new, {time_column: _times_after(base[time_column], keys["created_at"])})
     if id_column in base:
-        new = new.assign(**{id_column: keys["entity_id"]})
+        new = with_columns(new, {id_column: keys["entity_id"]})
     if ROW_KEY in base:
         new = new.assign(**{ROW_KEY: keys_of_predictions(keys["prediction_id"])})
     return pd.concat([base, new], ignore_index=True), len(new)
@@ -185,7 +186,7 @@ def _repeated(
     identified = id_column in base or not by_values
     rows, ids = labelled.rows, labelled.keys["entity_id"]
     if identified:
-        rows = rows.assign(**{id_column: ids})
+        rows = with_columns(rows, {id_column: ids})
     hashes = row_hashes(rows)
     known = row_hashes(base[list(rows)]) if set(rows) <= set(base) else hashes[:0]
     repeated = np.isin(hashes, known) | pd.Series(hashes).duplicated().to_numpy()

@@ -14,6 +14,7 @@ import pandas as pd
 from serving.model.features import Feature
 from serving.model.schema import FeatureSchema
 from serving.model.values import InvalidValueError
+from steps.data.feature_frames import with_columns
 
 
 def as_logged(rows: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
@@ -24,7 +25,9 @@ def as_logged(rows: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
     schema = FeatureSchema([replace(feature, nullable=True) for feature in features])
     columns = dict(zip(schema.names, schema.parse_frame(rows).logged_columns(), strict=True))
     others = {f.name: columns[f.name] for f in features if f.kind != "number"}
-    return rows.assign(**{name: pd.Series(values, dtype=object) for name, values in others.items()})
+    return with_columns(
+        rows, {name: pd.Series(values, dtype=object) for name, values in others.items()}
+    )
 
 
 def logged_values(logged: dict[str, Any], features: Sequence[Feature]) -> list[Any] | None:
@@ -62,7 +65,7 @@ def as_source(
             ]
     if list(classes) != ["0", "1"]:
         changed[target] = np.array(classes, dtype=object)[rows[target].to_numpy(np.int64)]
-    return rows.assign(**changed)
+    return with_columns(rows, changed)
 
 
 def _formatted(moment: datetime, format_: str) -> str:

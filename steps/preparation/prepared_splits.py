@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from serving.model.features import Feature, Floats
 from serving.model.preparation import Encoding, Preparation
 from serving.model.schema import FeatureSchema
+from steps.data.feature_frames import with_columns
 from steps.data.splits import Split, Splits, write_parquet
 from steps.preparation.column_names import column_names
 from steps.preparation.fitting import FittedEncodings, fit_encodings, need_encodings
@@ -46,12 +47,13 @@ class FittedPreparation:
             return self.apply(rows)
         columns = {encoding.feature: encoding.columns[0] for encoding in self.encodings}
         rates = {columns[feature]: rates for feature, rates in self.cross_fitted.items()}
-        return self._written(rows, self._frame(rows).assign(**rates))
+        return self._written(rows, with_columns(self._frame(rows), rates))
 
     def _frame(self, rows: Split) -> pd.DataFrame:
         preparation = Preparation(self.features, self.encodings)
         matrix = preparation.matrix(FeatureSchema(self.features).parse_frame(rows.frame))
-        return pd.DataFrame(matrix, columns=preparation.columns).assign(**{self.target: rows.y})
+        frame = pd.DataFrame(matrix, columns=preparation.columns)
+        return with_columns(frame, {self.target: rows.y})
 
     def _written(self, rows: Split, frame: pd.DataFrame) -> Split:
         file = rows.file.with_name(f"prepared_{rows.file.name}")

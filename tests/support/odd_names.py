@@ -5,5 +5,5 @@ ODD_NAMES = (
     "V1", "v1", "V 1", "select", "row", "target", "time", "c0", "C1", "prediction_id", "score",
     "label", "prediction", "Probability", "rawPrediction", "features", "p0", "p1", "predict",
     "weight", "fold", "input", "output", "variable", "response", "index", "level_0", "id ",
-    "{z}", "a=b", "a\\b", "100%", "$\\x$", "x" * 300,
+    "{z}", "a=b", "self", "a\\b", "100%", "$\\x$", "x" * 300,
 )  # fmt: skip
