@@ -10,12 +10,12 @@ MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 def run_link(run: Run) -> str:
     """Return the address of a run."""
-    return f"{experiment_link(run.info.experiment_id)}/runs/{run.info.run_id}"
+    return f"{runs_link(run.info.experiment_id)}/{run.info.run_id}"
 
 
-def experiment_link(experiment_id: str) -> str:
-    """Return the address of an experiment."""
-    return f"#/experiments/{experiment_id}"
+def runs_link(experiment_id: str) -> str:
+    """Return the address of the runs of an experiment."""
+    return f"#/experiments/{experiment_id}/runs"
 
 
 def version_link(model_name: str, version: str) -> str:

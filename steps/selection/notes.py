@@ -5,13 +5,13 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from steps.runtime.mlflow_pages import MODEL_TRAINING, experiment_link, run_link, version_link
+from steps.runtime.mlflow_pages import MODEL_TRAINING, run_link, runs_link, version_link
 from steps.selection.report import describe_champion, describe_ties
 
 # A run's note has at most 8,000 characters.
 SHOWN_CANDIDATES = 30
-# Tag of an experiment whose note is ours, so that it may be replaced.
-OWN_NOTE = "ml_pipes_note"
+# The end of an experiment's note that may be replaced.
+UPDATED = "Each run of `main` updates these links."
 
 
 def describe_workflow(
@@ -70,17 +70,11 @@ def describe_experiment(run: Run, model_name: str, version: str | None) -> None:
     if not MODEL_TRAINING.keys() & experiment.tags.keys():
         for name, value in MODEL_TRAINING.items():
             client.set_experiment_tag(experiment.experiment_id, name, value)
-    if _is_described_by_others(experiment):
+    if not experiment.tags.get(MLFLOW_RUN_NOTE, UPDATED).endswith(UPDATED):
         return
     monitoring = client.get_experiment_by_name(f"{model_name} monitoring")
     note = _experiment_note(run, model_name, version, monitoring)
-    for name in (OWN_NOTE, MLFLOW_RUN_NOTE):
-        client.set_experiment_tag(experiment.experiment_id, name, note)
-
-
-def _is_described_by_others(experiment: Experiment) -> bool:
-    note = experiment.tags.get(MLFLOW_RUN_NOTE)
-    return bool(note) and note != experiment.tags.get(OWN_NOTE)
+    client.set_experiment_tag(experiment.experiment_id, MLFLOW_RUN_NOTE, note)
 
 
 def _experiment_note(
@@ -91,9 +85,9 @@ def _experiment_note(
         link = version_link(model_name, version)
         links.insert(0, f"Champion: [{model_name} version {version}]({link}).")
     if monitoring:
-        link = experiment_link(monitoring.experiment_id)
+        link = runs_link(monitoring.experiment_id)
         links.append(f"Monitoring: [{monitoring.name}]({link}).")
-    return " ".join(links)
+    return " ".join([*links, UPDATED])
 
 
 def _with_metric(board: pd.DataFrame, metric: str) -> pd.DataFrame:
