@@ -9,24 +9,27 @@ from pathlib import Path
 
 import mlflow
 
+from steps.selection.leaderboard import read_leaderboard
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def record() -> None:
     """Write docs/result.json and docs/leaderboard.png."""
     main, *_ = mlflow.search_runs(
-        ["0"],
-        "attributes.run_name = 'main' and attributes.status = 'FINISHED'",
+        search_all_experiments=True,
+        filter_string="attributes.run_name = 'main' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
         max_results=1,
         output_format="list",
     )
     selection, *_ = mlflow.search_runs(
-        ["0"],
+        [main.info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{main.info.run_id}' and "
         "attributes.run_name = 'select_champion'",
         output_format="list",
     )
-    board = mlflow.load_table("leaderboard.json", run_ids=[selection.info.run_id])
+    board = read_leaderboard(selection.info.run_id)
     test = {
         name.removeprefix("test_"): value
         for name, value in selection.data.metrics.items()

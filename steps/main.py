@@ -19,6 +19,7 @@ from steps.runtime.entry_point import step
 from steps.runtime.errors import EngineFailedError, StepError
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection.holdout_test import BETTER_THAN_CHANCE, WARNING
+from steps.selection.leaderboard import read_leaderboard
 from steps.selection.notes import describe_experiment, describe_workflow
 from steps.selection.report import format_leaderboard, format_summary
 from steps.workflow.running import run_step, train
@@ -128,7 +129,7 @@ def report(steps: list[Run], metric: str, model_name: str) -> None:
     test = {n: v for n, v in selection.data.metrics.items() if n.startswith("test_")}
     mlflow.log_metrics(test)
     mlflow.set_tags({name: tags[name] for name in REPORTED_TAGS if name in tags})
-    board = mlflow.load_table("leaderboard.json", run_ids=[run_id])
+    board = read_leaderboard(run_id)
     mlflow.set_tag(MLFLOW_RUN_NOTE, describe_workflow(board, metric, tags, model_name, steps))
     describe_experiment(active_run(), model_name, tags["champion_version"])
     copy_pictures(run_id)

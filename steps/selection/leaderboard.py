@@ -102,6 +102,12 @@ def build_leaderboard(
     return board.reset_index(drop=True)
 
 
+def read_leaderboard(selection_run_id: str) -> pd.DataFrame:
+    """Return the leaderboard that a selection, of any experiment, has logged."""
+    content = mlflow.artifacts.load_dict(f"runs:/{selection_run_id}/leaderboard.json")
+    return pd.DataFrame(content["data"], columns=content["columns"])
+
+
 def best_candidate(board: pd.DataFrame) -> Candidate:
     """Return the first eligible candidate of `board`.
 

@@ -2,10 +2,9 @@
 
 from unittest.mock import patch
 
-import mlflow
-
 from steps.main import select
 from steps.runtime.errors import StepError
+from steps.selection.leaderboard import read_leaderboard
 from tests.support.workspaces import (
     reused_steps,
     tracking_in,
@@ -36,7 +35,7 @@ def test_failed_refit_keeps_selected_model(workspace_copy, step_runs):
     workspace = workspace_copy
     with tracking_in(workspace):
         selected = step_runs["select_champion"].info.run_id
-        board = mlflow.load_table("leaderboard.json", run_ids=[selected])
+        board = read_leaderboard(selected)
     winner = board[board["engine"] == "pycaret"].iloc[0]["run_id"]
     artifacts = workspace.copy_artifacts(winner)
     (artifacts / "configuration.json").unlink()
