@@ -51,9 +51,9 @@ def record_candidate(
     engine: str, model: TrainedModel, splits: LoggedSplits, prepared: PreparedSplits
 ) -> None:
     """Log a model as a child run: metrics, plots, native model and verified portable scorer."""
-    scores = model.scores(prepared.validation)
     name = f"{engine} {model.algorithm}"
     with mlflow.start_run(run_name=name, nested=True):
+        scores = model.scores(prepared.validation)
         metrics = log_evaluation(name, scores, splits, refittable=model.configuration is not None)
         export = _log_model(engine, model, splits, prepared)
     log_summary(name, metrics, export)
