@@ -25,10 +25,10 @@ def threshold_of(rule: ThresholdRule, candidate_run_id: str, validation: Split) 
         ParameterError: no threshold fulfils the rule.
     """
     with download_scorer(candidate_run_id) as folder:
+        manifest = Manifest.read(folder)
         if rule.name == "ks":
-            return Manifest.read(folder).threshold
-        if Manifest.read(folder).members:
-            # Cross-fitted: its weights were selected on these rows.
+            return manifest.threshold
+        if manifest.members:  # their weights were selected on these rows
             scores = validation_scores(candidate_run_id)
         else:
             scores = PortableScorer.load(folder).score(validation.frame)

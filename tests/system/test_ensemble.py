@@ -20,7 +20,9 @@ from steps.candidates.queries import download_scorer, importance_of, validation_
 from steps.data.logged_splits import open_splits
 from steps.evaluation.metrics import evaluate, ks_threshold
 from steps.runtime.spark_session import spark_session
+from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection import ensemble
+from steps.selection.threshold import choose_threshold, threshold_of
 from tests.support.in_process_steps import InProcessSteps
 from tests.support.log_fixtures import logged_rows
 from tests.support.servers import mlflow_server
@@ -128,8 +130,11 @@ def test_ensemble_is_recorded_like_any_candidate(selected):
         cross_fitted = validation_scores(run.info.run_id)
         y = splits.validation.y
         threshold = PortableScorer.load(folder).manifest.threshold
+        recall = ThresholdRule.parse("recall=0.9")
+        of_recall = threshold_of(recall, run.info.run_id, splits.validation)
     assert run.data.metrics["val_ks"] == evaluate(y, cross_fitted)["ks"]
     assert threshold == ks_threshold(y, cross_fitted)
+    assert of_recall == choose_threshold(recall, y, cross_fitted)
     board = mlflow.load_table("leaderboard.json", run_ids=[selected.tags["selection_run_id"]])
     assert board["engine"].iloc[0] == "ensemble"
     assert board["seconds_per_row"].notna().all()
