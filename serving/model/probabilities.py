@@ -1,13 +1,14 @@
 """Probabilities of class 1: their correction to the training prior, and their combination."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
 from serving.model.features import Floats
 
-# No single member can outvote the others with a probability of 0 or 1.
-LARGEST_LOG_ODDS = 15.0
+# The probability at log-odds of -15: no member can outvote the others with a probability of 0 or 1.
+LEAST_PROBABILITY = 1.0 / (1.0 + math.exp(15.0))
 
 
 def correct_prior(probability: Floats, positive_weight: float) -> Floats:
@@ -22,9 +23,10 @@ def correct_prior(probability: Floats, positive_weight: float) -> Floats:
 
 def clipped_log_odds(probability: Floats) -> Floats:
     """Return the log-odds of probabilities, clipped at ±15; any shape."""
-    with np.errstate(divide="ignore"):
-        log_odds = np.log(probability / (1.0 - probability))
-    return np.clip(log_odds, -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+    # Not the log-odds: to divide by 0 without a warning would take an error state of numpy.
+    clipped = np.minimum(np.maximum(probability, LEAST_PROBABILITY), 1.0 - LEAST_PROBABILITY)
+    log_odds: Floats = np.log(clipped / (1.0 - clipped))
+    return log_odds
 
 
 def combine(probabilities: Iterable[Floats], weights: Iterable[float]) -> Floats:
