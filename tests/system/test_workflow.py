@@ -53,7 +53,7 @@ def test_run_hierarchy(main_run, step_runs, candidates):
 
 
 def test_output_ends_with_champion(completed_run):
-    end = completed_run.output[completed_run.output.index("\nrank ") :]
+    end = completed_run.output[re.search(r"# +engine +algorithm", completed_run.output).start() :]
     assert "credit-card-fraud version 1 is the new champion: it is the first" in end
     assert "mlflow models serve -m models:/credit-card-fraud@champion" in end
     assert re.search(r"test_ks 0\.\d{4}", end)
