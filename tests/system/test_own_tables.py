@@ -168,7 +168,9 @@ def test_batch_scores_whole_table(trained, scorer, expected):
 
 @pytest.mark.slow
 def test_monitoring_and_retraining_take_logged_rows(trained, service):
-    rows = trained.table.rows.tail(LABELLED_ROWS)
+    rows = trained.table.rows
+    # Some tables are sorted by their target.
+    rows = rows.sample(min(LABELLED_ROWS, len(rows)), random_state=0)
     file = trained.workspace.folder / "new.csv"
     rows.to_csv(file, index=False)
     predictions = requests.post(
