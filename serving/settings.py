@@ -11,6 +11,8 @@ from serving.errors import SettingsError
 from serving.loopback import host_name
 
 PREFIX = "MLPIPES_"
+# A version of a registered model, by alias or number.
+SHADOW_PATTERN = r"^(models:/[^/@]+(@[^/]+|/[0-9]+)/?)?$"
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
@@ -60,6 +62,12 @@ class ServiceSettings(BaseSettings):
     )
     poll_seconds: float = Field(
         default=5.0, gt=0, le=3600, description="seconds between checks for a new champion"
+    )
+    shadow: str = Field(
+        default="",
+        pattern=SHADOW_PATTERN,
+        description="registered version that scores each request, too, after the answer, such as "
+        "`models:/credit-card-fraud@challenger`; an alias is followed; empty for none",
     )
     api_keys: SecretStr = Field(
         default=SecretStr(""),
