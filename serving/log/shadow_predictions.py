@@ -72,6 +72,29 @@ def has_shadow_predictions(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(shadow_predictions.name)
 
 
+def holds_shadow_predictions(connection: sa.Connection) -> bool:
+    """Return whether the log has any shadow prediction."""
+    if not has_shadow_predictions(connection):
+        return False
+    return (
+        connection.execute(sa.select(shadow_predictions.c.prediction_id).limit(1)).first()
+        is not None
+    )
+
+
+def shadow_predictions_of(
+    connection: sa.Connection, prediction_ids: Sequence[str]
+) -> dict[str, ShadowPrediction]:
+    """Return the latest shadow prediction of each prediction that has one."""
+    query = (
+        sa.select(shadow_predictions)
+        .where(shadow_predictions.c.prediction_id.in_(prediction_ids))
+        .order_by(shadow_predictions.c.created_at)
+    )
+    found = connection.execute(query).mappings()
+    return {row["prediction_id"]: ShadowPrediction(**row) for row in found}
+
+
 def _create_table(connection: sa.Connection) -> None:
     """Create the table if it is missing; safe in several processes at once."""
     lock_upgrades(connection)
