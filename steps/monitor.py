@@ -20,11 +20,11 @@ from steps.data.origin import MONITORING_RUN
 from steps.monitoring.monitored_champion import read_champion
 from steps.monitoring.retraining import retrain_if_triggered
 from steps.monitoring.runs import exclusive_monitoring, log_findings, monitoring_run
-from steps.shadow.comparison import log_comparison, promote_winner, read_comparison
 from steps.monitoring.window import read_window
 from steps.runtime.entry_point import step
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
+from steps.shadow.comparison import log_comparison, promote_winner, read_comparison
 
 logger = logging.getLogger("ml-pipes")
 

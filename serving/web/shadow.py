@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 256
 # A service that ends scores waiting rows for so long.
 DRAIN_SECONDS = 3.0
 
-Reason = Literal["queue_full", "refused", "invalid", "not_stored", "closing"]
+Reason = Literal["queue_full", "withdrawn", "refused", "invalid", "not_stored", "closing"]
 
 
 class _Answered(NamedTuple):
@@ -68,6 +68,8 @@ class Shadow:
     def trouble(self, champion: LoadedChampion) -> str | None:
         """Return the reason why the rows of `champion` are not scored, None if they are."""
         challenger = self.challenger
+        if challenger is not None and challenger.source.uri == champion.source.uri:
+            return f"{challenger.source.uri} is the champion itself: there is nothing to compare"
         if challenger is not None and (refusal := reason_against(challenger, champion)):
             return refusal
         return self._challengers.last_error or self._log_error
@@ -120,7 +122,10 @@ class Shadow:
         for _, group in groupby(answered, lambda item: id(item.champion)):
             items = list(group)
             champion = items[0].champion
-            if challenger is None or challenger.source.uri == champion.source.uri:
+            if challenger is None:
+                _drop(len(items), "withdrawn")
+                continue
+            if challenger.source.uri == champion.source.uri:
                 continue
             refusal = reason_against(challenger, champion)
             self._report_refusal(refusal)
