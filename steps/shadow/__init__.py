@@ -1,1 +1,0 @@
-"""A challenger in the shadow of the service: its comparison with the champion, its promotion."""
