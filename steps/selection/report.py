@@ -53,7 +53,8 @@ def format_summary(
     values = {name.removeprefix("test_"): value for name, value in test.items()}
     worth = describe_worth(values, float(tags["threshold"]), tags["threshold_rule"])
     options = f"Other thresholds, without training: -P threshold=RULE, with {THRESHOLD_OPTIONS}."
-    return f"""Winner: {tags["algorithm"]} ({tags["engine"]}); {describe_ties(board)}.
+    winner = f"Winner: {tags['algorithm']} ({tags['engine']}); {describe_ties(board)}."
+    return f"""{_wrapped(winner)}
 {_wrapped(metrics)}
 {_wrapped(f"{worth}.")}
 {_wrapped(options)}

@@ -62,7 +62,9 @@ def test_summary_says_what_to_expect_at_the_threshold():
         "test_precision_at_threshold": 0.026,
         "test_alert_rate_at_threshold": 0.0461,
     }
-    summary = format_summary(BOARD, TAGS, test, "fraud")
+    board = pd.DataFrame({"standing": ["leader", "behind"] + ["tie"] * 12})
+    tags = TAGS | {"algorithm": "Hist Gradient Boosting"}
+    summary = format_summary(board, tags, test, "fraud")
     assert max(map(len, summary.splitlines())) <= 100
     summary = " ".join(summary.split())
     assert "At its threshold of 0.012 (ks), expect 92 (50 to 50) % of the positives" in summary
