@@ -58,7 +58,7 @@ def format_summary(
 {_wrapped(metrics)}
 {_wrapped(f"{worth}.")}
 {_wrapped(options)}
-{warning}{_wrapped(f"{outcome}: {tags['decision']}.")}
+{warning}{outcome}: {tags["decision"]}.
 
 Next:
   mlflow ui{_serving_commands(model_name) if version else ""}"""
