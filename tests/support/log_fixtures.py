@@ -1,5 +1,6 @@
 """Prediction logs on real databases, rows for them, and outages of PostgreSQL."""
 
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from serving.log.database.schema import predictions
 from serving.log.prediction_log import PredictionLog
 from serving.model.prediction import ModelIdentity, Prediction
 from serving.model.prediction_ids import prediction_ids
+from tests.support.processes import process_tree, send_signal
 
 MODEL = ModelIdentity("fraud", "3", "run")
 
@@ -149,12 +151,9 @@ def stopped_postgresql(server):
 @contextmanager
 def hung_postgresql(server):
     """Suspend PostgreSQL: it accepts connections but does not answer."""
-    main = psutil.Process(server.get_pid())
-    processes = [main, *main.children(recursive=True)]
-    for process in processes:
-        process.suspend()
+    processes = process_tree(psutil.Process(server.get_pid()))
+    send_signal(processes, signal.SIGSTOP)
     try:
         yield
     finally:
-        for process in processes:
-            process.resume()
+        send_signal(processes, signal.SIGCONT)

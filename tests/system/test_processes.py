@@ -4,12 +4,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import psutil
 import pytest
 
-from tests.support.processes import java_processes, process_tree, processes_matching
+from tests.support.processes import (
+    has_loaded,
+    java_processes,
+    process_tree,
+    processes_matching,
+    send_signal,
+)
 from tests.support.project import PROJECT
 from tests.support.waiting import wait_until
 from tests.support.workspaces import BackgroundRun, Workspace
@@ -70,9 +75,7 @@ def test_dead_engine_is_reported(workspace, start_training, engine):
     step = start_training(engine, launcher=True)
     wait_until(lambda: TRAINING_STARTED[engine] in step.output, 60)
     time.sleep(2)
-    for process in java_processes(step.outer):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    send_signal(java_processes(step.outer), signal.SIGKILL)
     assert step.wait() != 0
     (run, *_) = workspace.runs(f"attributes.run_name = 'train_{engine}'")
     assert run.info.status == "FAILED"
@@ -85,8 +88,7 @@ def terminate(outer: psutil.Process) -> None:
 
 def press_ctrl_c(outer: psutil.Process) -> None:
     """A terminal sends the signal to all of its processes at once."""
-    for member in process_tree(outer):
-        member.send_signal(signal.SIGINT)
+    send_signal(process_tree(outer), signal.SIGINT)
 
 
 @pytest.mark.parametrize("stop", [terminate, press_ctrl_c])
@@ -122,8 +124,8 @@ def test_step_interrupted_during_imports_is_marked_killed(tmp_path, stop):
     running = workspace.start("monitor")
 
     def imports() -> bool:
-        found = processes_matching(running.outer, "-m steps.monitor")
-        return any("numpy" in library.path for one in found for library in one.memory_maps())
+        steps = processes_matching(running.outer, "-m steps.monitor")
+        return any(has_loaded(step, "numpy") for step in steps)
 
     wait_until(imports, 120)
     stop(running.outer)
