@@ -54,7 +54,7 @@ def select_champion(
         board, pictures = rank_candidates(training_run_ids, metric, splits)
         winner = best_candidate(board)
         chosen = threshold_of(threshold, winner.run_id, splits.validation)
-        model = refit_winner(winner, cache) if refit else ModelToTest(winner.run_id)
+        model = refit_winner(winner, splits, cache) if refit else ModelToTest(winner.run_id)
         lineage = lineage_of(winner, model.run_id, metric, data_run_id)
         with download_scorer(model.run_id) as scorer:
             write_threshold(scorer, chosen, threshold)

@@ -13,7 +13,11 @@ from serving.model.features import ENTITY_ID, Feature
 from serving.model.preparation import Encoding
 
 FORMAT_VERSION = 2
+# Ensembles have a folder for each member, which earlier releases do not know.
+ENSEMBLE, ENSEMBLE_FORMAT_VERSION = "ensemble", 3
 MANIFEST = "manifest.json"
+# The rounding of weights that add up to 1.
+WEIGHTS_TOLERANCE = 1e-9
 
 
 def _with_distinct_names(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
@@ -26,11 +30,30 @@ def _with_distinct_names(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A member of an ensemble.
+
+    Attributes:
+        name: engine and algorithm, for people.
+        kind: the runtime of its model, "onnx" or "mojo".
+        weight: its share of the ensemble's log-odds.
+        positive_weight: weight of a positive row in its fit, relative to a negative one.
+        encodings: how features become its input; None if they are those of the ensemble.
+    """
+
+    name: str
+    kind: Annotated[str, Field(pattern="^(onnx|mojo)$")]
+    weight: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    encodings: tuple[Encoding, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Description of a scorer.
 
     Attributes:
-        kind: the runtime of its model, "onnx" or "mojo".
+        kind: the runtime of its model, "onnx" or "mojo"; or "ensemble".
         features: the input columns.
         encodings: how features become the model's input; a feature without one is a number.
         id_column: the column of the callers' own ids.
@@ -42,10 +65,11 @@ class Manifest:
         reference: statistics of the training rows (see `steps.data.feature_statistics`), which
             monitoring needs to recognise values out of their range.
         example: two rows of raw values by column, with ids; empty in earlier releases.
+        members: the members of an ensemble; empty for a single model.
         format_version: version of the scorer's folder layout.
     """
 
-    kind: Annotated[str, Field(pattern="^(onnx|mojo)$")]
+    kind: Annotated[str, Field(pattern="^(onnx|mojo|ensemble)$")]
     features: Annotated[tuple[Feature, ...], AfterValidator(_with_distinct_names)]
     threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     positive_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -56,7 +80,13 @@ class Manifest:
     target: str = ""
     classes: tuple[str, str] = ("0", "1")
     example: dict[str, list[Any]] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
     format_version: int = FORMAT_VERSION
+
+    @property
+    def model_kinds(self) -> list[str]:
+        """The runtimes of its models: one, or one for each member."""
+        return [member.kind for member in self.members] or [self.kind]
 
     def write(self, folder: Path) -> None:
         """Write the manifest to `folder`."""
@@ -74,6 +104,7 @@ class Manifest:
             _check_version(folder, json.loads(text)["format_version"])
             manifest = TypeAdapter(cls).validate_json(text, strict=True)
             _check_encodings(manifest.features, manifest.encodings)
+            _check_members(manifest)
             _check_not_id(manifest.features, manifest.id_column)
             return manifest
         except ValidationError as error:
@@ -85,10 +116,10 @@ class Manifest:
 def _check_version(folder: Path, version: Any) -> None:
     if type(version) is not int or version < 1:
         raise ValueError(f"format_version must be a positive integer, not {version!r}")
-    if version > FORMAT_VERSION:
+    if version > ENSEMBLE_FORMAT_VERSION:
         raise ScorerError(
             f"{folder}: scorer format {version} is not supported, only formats up to "
-            f"{FORMAT_VERSION}: update ml-pipes"
+            f"{ENSEMBLE_FORMAT_VERSION}: update ml-pipes"
         )
 
 
@@ -121,6 +152,22 @@ def _check_encodings(features: Sequence[Feature], encodings: Sequence[Encoding])
     columns = [column for encoding in encodings for column in encoding.columns]
     if len(set(columns)) < len(columns):
         raise ValueError("encodings: a column is repeated")
+
+
+def _check_members(manifest: Manifest) -> None:
+    """Check that an ensemble, and nothing else, has members whose weights add up to 1.
+
+    Raises:
+        ValueError: they do not, or the encodings of a member do not lead to a matrix.
+    """
+    if (manifest.kind == ENSEMBLE) != bool(manifest.members):
+        raise ValueError(f"members: a scorer of kind {manifest.kind!r} has {len(manifest.members)}")
+    total = sum(member.weight for member in manifest.members)
+    if manifest.members and abs(total - 1) > WEIGHTS_TOLERANCE:
+        raise ValueError(f"members: the weights must add up to 1, not to {total:.6g}")
+    for member in manifest.members:
+        if member.encodings is not None:
+            _check_encodings(manifest.features, member.encodings)
 
 
 def _described(error: ValidationError) -> str:

@@ -2,7 +2,8 @@
 
     scorer/
       manifest.json   features, preparation, threshold, and the correction of raw probabilities
-      model.onnx      or model.zip and h2o-genmodel.jar (see `serving.model.runtimes`)
+      model.onnx      or model.zip and h2o-genmodel.jar (see `serving.model.runtimes`), or a
+                      folder with one of these for each member (see `serving.model.ensemble`)
 
 Loading one requires no training library and runs no code from the folder.
 """
@@ -13,21 +14,12 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from serving.model.ensemble import EnsembleRuntime, preparations_of
 from serving.model.features import FeatureRows, Floats
 from serving.model.manifest import Manifest
-from serving.model.preparation import Preparation
+from serving.model.probabilities import correct_prior
 from serving.model.runtimes import Runtime, load_runtime
 from serving.model.schema import FeatureSchema
-
-
-def correct_prior(probability: Floats, positive_weight: float) -> Floats:
-    """Return the probabilities of a fit with weighted positives at the training prior.
-
-    Weighting positives by w multiplies the odds by w; dividing them again gives
-    p / (p + w (1 - p)), which is monotone and leaves ranks and KS unchanged
-    (Elkan 2001, "The Foundations of Cost-Sensitive Learning", theorem 2).
-    """
-    return probability / (probability + positive_weight * (1.0 - probability))
 
 
 class PortableScorer:
@@ -36,7 +28,7 @@ class PortableScorer:
     def __init__(self, manifest: Manifest, runtime: Runtime) -> None:
         self.manifest = manifest
         self.schema = FeatureSchema(manifest.features)
-        self.preparation = Preparation(manifest.features, manifest.encodings)
+        self.preparation, *self._other_preparations = preparations_of(manifest)
         self._runtime = runtime
 
     @classmethod
@@ -48,7 +40,9 @@ class PortableScorer:
         """
         folder = Path(folder)
         manifest = Manifest.read(folder)
-        columns = Preparation(manifest.features, manifest.encodings).columns
+        if manifest.members:
+            return cls(manifest, EnsembleRuntime.load(manifest, folder))
+        columns = preparations_of(manifest)[0].columns
         return cls(manifest, load_runtime(manifest.kind, folder, columns))
 
     @property
@@ -71,7 +65,11 @@ class PortableScorer:
         """Return the scores of valid rows, shape (n_rows,)."""
         if not len(rows):
             return np.empty(0)
-        return self.score_matrix(self.preparation.matrix(rows))
+        matrix = self.preparation.matrix(rows)
+        if self._other_preparations:
+            others = (preparation.matrix(rows) for preparation in self._other_preparations)
+            matrix = np.hstack([matrix, *others])
+        return self.score_matrix(matrix)
 
     def score_matrix(self, matrix: Floats) -> Floats:
         """Return the scores, shape (n_rows,), of a prepared matrix, shape (n_rows, n_columns)."""

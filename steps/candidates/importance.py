@@ -59,8 +59,8 @@ def permutation_importance(scorer: PortableScorer, rows: Split) -> pd.DataFrame 
 
 
 def _most_rows_for_each(scorer: PortableScorer) -> int:
-    kind = scorer.manifest.kind
-    return min(MOST_ROWS[kind], MOST_ROWS_IN_ALL[kind] // len(scorer.names))
+    kinds = scorer.manifest.model_kinds
+    return min(min(MOST_ROWS[kind], MOST_ROWS_IN_ALL[kind] // len(scorer.names)) for kind in kinds)
 
 
 def _chosen_rows(y: Labels, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:

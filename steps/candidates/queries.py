@@ -22,6 +22,12 @@ CONFIGURATION = "configuration.json"
 SCORES = "validation_scores.parquet"
 IMPORTANCE = "importance.csv"
 
+# The metric of a candidate's run that says what its scores cost; candidates of earlier releases
+# have none.
+SECONDS_PER_ROW = "seconds_per_row"
+# The engine of candidates that select_champion makes of others.
+ENSEMBLE = "ensemble"
+
 # Tags of a candidate's run: the result of the export check in words, and as a yes or no under the
 # name that the first release gave it.
 EXPORT = "export"

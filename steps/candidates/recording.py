@@ -22,6 +22,7 @@ from steps.candidates.queries import (
     IMPORTANCE,
     SCORER,
     SCORES,
+    SECONDS_PER_ROW,
     download_scorer,
 )
 from steps.candidates.trained_model import Configuration, TrainedModel
@@ -30,6 +31,7 @@ from steps.data.logged_splits import LoggedSplits
 from steps.data.splits import Split
 from steps.evaluation.intervals import Estimate
 from steps.evaluation.metrics import Floats, ks_threshold
+from steps.export.cost import seconds_per_row
 from steps.export.verification import ExportCheck, verify_export
 from steps.plots.curves import curves
 from steps.plots.importance import importance_plot
@@ -49,29 +51,12 @@ def record_candidate(
     engine: str, model: TrainedModel, splits: LoggedSplits, prepared: PreparedSplits
 ) -> None:
     """Log a model as a child run: metrics, plots, native model and verified portable scorer."""
-    validation = prepared.validation
     name = f"{engine} {model.algorithm}"
     with mlflow.start_run(run_name=name, nested=True):
-        with timed("recording"):
-            splits.log_inputs(splits.training, splits.validation)
-        scores = model.scores(validation)
-        with timed("judging"):
-            estimate = Estimate(validation.y, scores)
-            metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
-        with timed("recording"):
-            mlflow.log_metrics(metrics)
-            _log_scores(scores)
-            mlflow.set_tag("refittable", str(model.configuration is not None).lower())
-            log_pictures(curves(validation.y, scores, name), "plots")
+        scores = model.scores(prepared.validation)
+        metrics = log_evaluation(name, scores, splits, refittable=model.configuration is not None)
         export = _log_model(engine, model, splits, prepared)
-    logger.info(
-        "%s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
-        name,
-        metrics["val_ks"],
-        metrics["val_roc_auc"],
-        metrics["val_log_loss"],
-        export,
-    )
+    log_summary(name, metrics, export)
 
 
 def record_refit(
@@ -95,8 +80,50 @@ def record_refit(
         mlflow.set_tag("refit_of", refit_of)
         with download_scorer(refit_of) as scorer:
             first_fit = Manifest.read(scorer)
+        _log_scores(model.scores(prepared.validation))
         export = _log_model(engine, model, splits, prepared, first_fit)
     logger.info("%s: refitted; export %s", name, export)
+
+
+def log_evaluation(
+    name: str, scores: Floats, splits: LoggedSplits, *, refittable: bool
+) -> dict[str, float]:
+    """Log a candidate's inputs, and its metrics and plots on the validation rows.
+
+    Args:
+        name: Engine and algorithm.
+        scores: Its scores of the validation rows, which nothing of it was fitted on, shape
+            (n_rows,).
+        splits: The splits.
+        refittable: Whether it can be fitted again on other rows.
+
+    Returns:
+        The metrics `val_*`.
+    """
+    y = splits.validation.y
+    with timed("recording"):
+        splits.log_inputs(splits.training, splits.validation)
+    with timed("judging"):
+        estimate = Estimate(y, scores)
+        metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
+    with timed("recording"):
+        mlflow.log_metrics(metrics)
+        _log_scores(scores)
+        mlflow.set_tag("refittable", str(refittable).lower())
+        log_pictures(curves(y, scores, name), "plots")
+    return metrics
+
+
+def log_summary(name: str, metrics: dict[str, float], export: str) -> None:
+    """Log a line on a candidate to the terminal."""
+    logger.info(
+        "%s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
+        name,
+        metrics["val_ks"],
+        metrics["val_roc_auc"],
+        metrics["val_log_loss"],
+        export,
+    )
 
 
 def _log_model(
@@ -120,24 +147,39 @@ def _log_model(
                     model, splits, prepared, Path(temporary), first_fit
                 )
         except (ExportError, ServingError) as error:  # the folder may be incomplete
-            return _log_verdict([str(error)])
+            return log_verdict([str(error)])
         mlflow.log_artifacts(temporary, SCORER)
-        if first_fit is None and not failures:
-            _log_importance(scorer, splits.validation, f"{engine} {model.algorithm}")
+        title = "" if first_fit else f"{engine} {model.algorithm}"
+        log_export(scorer, check, failures, splits.validation, title)
+    return log_verdict(failures)
+
+
+def log_export(
+    scorer: PortableScorer, check: ExportCheck, failures: list[str], validation: Split, title: str
+) -> None:
+    """Log what the check of an export found, its cost, and the importance of features.
+
+    Args:
+        scorer: The export.
+        check: The comparison with its model.
+        failures: The criteria that it fails; then its importance is unknown.
+        validation: The validation rows.
+        title: Engine and algorithm; empty for a refit, which has no importance since it has seen
+            the validation rows.
+    """
+    if title and not failures:
+        _log_importance(scorer, validation, title)
     mlflow.log_metrics(
         {
             "export_largest_difference": check.largest_difference,
             "export_ks_difference": check.ks_difference,
+            SECONDS_PER_ROW: seconds_per_row(scorer, validation.frame),
         }
     )
-    return _log_verdict(failures)
 
 
 def _log_importance(scorer: PortableScorer, validation: Split, title: str) -> None:
-    """Log the importance of each feature as table and plot.
-
-    A refit has none, since it has seen the validation rows.
-    """
+    """Log the importance of each feature as table and plot."""
     with timed("importance"):
         importance = permutation_importance(scorer, validation)
         if importance is None:
@@ -147,7 +189,7 @@ def _log_importance(scorer: PortableScorer, validation: Split, title: str) -> No
     log_pictures({"importance.png": importance_plot(importance, title)}, "plots")
 
 
-def _log_verdict(failures: list[str]) -> str:
+def log_verdict(failures: list[str]) -> str:
     """Tag the active run with the result of the export check, and return it in words."""
     verdict = "; ".join(failures) or "verified"
     mlflow.set_tags({EXPORT_IS_VERIFIED: str(not failures).lower(), EXPORT: verdict})

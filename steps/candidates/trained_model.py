@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from serving.model.scorer import correct_prior
+from serving.model.probabilities import correct_prior
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats
 from steps.runtime.errors import EngineError

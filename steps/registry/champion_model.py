@@ -79,10 +79,16 @@ def log_champion_model(scorer: Path, fingerprints: RowFingerprints, reference: R
             },
             signature=signature(manifest),
             input_example=(_input_example(manifest), {"request_id": ""}),
-            pip_requirements=pinned(*REQUIREMENTS, *REQUIREMENTS_OF_KIND[manifest.kind]),
+            pip_requirements=pinned(*REQUIREMENTS, *_runtime_requirements(manifest)),
         )
     uri: str = model.model_uri
     return uri
+
+
+def _runtime_requirements(manifest: Manifest) -> list[str]:
+    """Return the packages that run a scorer's models, each once."""
+    kinds = dict.fromkeys(manifest.model_kinds)
+    return [package for kind in kinds for package in REQUIREMENTS_OF_KIND[kind]]
 
 
 def _input_example(manifest: Manifest) -> pd.DataFrame:

@@ -77,13 +77,21 @@ Promoted because {reason}.
   `{manifest.threshold_rule}` on the validation rows).
 - Prediction log: a server that serves this model logs its predictions to `PREDICTION_LOG_URI`.
 - Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
-{_suspects(data)}{_importance(importance)}{_columns(data)}"""
+{_members(manifest)}{_suspects(data)}{_importance(importance)}{_columns(data)}"""
 
 
 def _classes(data: SplitsDescription) -> str:
     negative, positive = data.classes
     because = f", because {data.positive_because}" if data.positive_because else ""
     return f"Class 1 is `{positive}`{because}; class 0 is `{negative}`."
+
+
+def _members(manifest: Manifest) -> str:
+    """Return the members of an ensemble; nothing for a single model."""
+    if not manifest.members:
+        return ""
+    members = ", ".join(f"{_cell(one.name)} ({one.weight:.0%})" for one in manifest.members)
+    return f"- Members and their shares of the log-odds: {members}.\n"
 
 
 def _suspects(data: SplitsDescription) -> str:

@@ -1,6 +1,7 @@
 """The leaderboard: all candidates of all engines, compared on the validation split."""
 
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import mlflow
@@ -10,18 +11,21 @@ from mlflow.entities import Run
 
 from steps.candidates.queries import (
     EXPORT,
+    SECONDS_PER_ROW,
     candidates_of,
     export_is_verified,
     validation_scores,
 )
-from steps.data.splits import Splits
+from steps.data.logged_splits import LoggedSplits
 from steps.evaluation.intervals import Estimate
 from steps.evaluation.metrics import Floats, Labels
 from steps.evaluation.paired import paired_difference
 from steps.plots.leaderboard import ks_curves, leaderboard_plot
 from steps.plots.style import log_pictures
+from steps.runtime.active_run import active_run
 from steps.runtime.errors import EngineError, ParameterError
 from steps.runtime.progress import timed
+from steps.selection.ensemble import add_ensemble
 
 # The metrics of a candidate's run that the leaderboard shows, each with the bounds of its interval.
 VALIDATION_METRICS = (
@@ -50,9 +54,9 @@ class Candidate:
 
 
 def rank_candidates(
-    training_run_ids: list[str], metric: str, splits: Splits
+    training_run_ids: list[str], metric: str, splits: LoggedSplits
 ) -> tuple[pd.DataFrame, dict[str, bytes]]:
-    """Log the leaderboard and its pictures to the active run.
+    """Make an ensemble of the candidates, and log the leaderboard and its pictures.
 
     Returns:
         The leaderboard, best candidate first, and the pictures as PNG by file name.
@@ -61,7 +65,11 @@ def rank_candidates(
         ParameterError: A candidate comes from other splits.
         EngineError: There is no candidate, or none is eligible.
     """
-    board = build_leaderboard(training_run_ids, splits.description.digests, metric)
+    digests = splits.description.digests
+    board = build_leaderboard(training_run_ids, digests, metric)
+    if add_ensemble(board, splits):
+        own_run_id = active_run().info.run_id
+        board = build_leaderboard([*training_run_ids, own_run_id], digests, metric)
     scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
     with timed("judging"):
         board = compare_with_leader(board, metric, splits.validation.y, scores)
@@ -77,8 +85,8 @@ def build_leaderboard(
 
     Columns: `engine`, `algorithm`, the validation metrics and the bounds of their intervals,
     `eligible` (whether the export is verified, so that the candidate can become champion),
-    `refittable`, `export` (the result of the export check in words), `run_id`,
-    `training_run_id`.
+    `refittable`, `export` (the result of the export check in words), `seconds_per_row` (the cost
+    of scoring; missing in candidates of earlier releases), `run_id`, `training_run_id`.
 
     Args:
         training_run_ids: The runs of the training steps.
@@ -171,6 +179,7 @@ def _row(run: Run, training_run_id: str, digests: dict[str, str]) -> dict[str, A
         "eligible": export_is_verified(run),
         "refittable": tags["refittable"] == "true",
         "export": tags[EXPORT],
+        SECONDS_PER_ROW: metrics.get(SECONDS_PER_ROW, nan),
         "run_id": run.info.run_id,
         "training_run_id": training_run_id,
     }

@@ -9,14 +9,15 @@ from steps.evaluation.worth import THRESHOLD_OPTIONS, describe_worth
 
 # In the table for the terminal, which has at most 100 columns.
 SHOWN_METRICS = ("ks", "roc_auc", "average_precision", "log_loss")
-SHORT_NAMES = {"rank": "#", "average_precision": "AP"}
+SHORT_NAMES = {"rank": "#", "average_precision": "AP", "log_loss": "loss"}
 TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
 
 
 def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
     """Return `board` as a table, with the 95 % interval of `metric`.
 
-    The result of the export check is shown if it failed for a candidate.
+    The cost of a row is in microseconds. The result of the export check is shown if it failed for a
+    candidate.
     """
     shown = board[["engine", "algorithm", *(f"val_{name}" for name in SHOWN_METRICS)]].rename(
         columns=lambda name: name.removeprefix("val_")
@@ -25,6 +26,7 @@ def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
     intervals = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
     texts = [f"{low:.3f} to {high:.3f}" for low, high in intervals]
     shown.insert(list(shown.columns).index(metric) + 1, "95 % interval", texts)
+    shown["µs"] = [f"{1e6 * seconds:.1f}" for seconds in board["seconds_per_row"]]
     shown["standing"] = board["standing"]
     if not board["eligible"].all():
         shown["export"] = board["export"]

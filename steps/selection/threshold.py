@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.model.manifest import Manifest
 from serving.model.scorer import PortableScorer
-from steps.candidates.queries import download_scorer
+from steps.candidates.queries import download_scorer, validation_scores
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, Labels, ks_threshold
 from steps.evaluation.operating_points import OperatingPoints
@@ -19,15 +19,19 @@ def threshold_of(rule: ThresholdRule, candidate_run_id: str, validation: Split) 
     """Return the threshold that `rule` chooses on a candidate's validation scores.
 
     The scores are those of its export, before any refit: a refitted model has been trained on
-    the validation rows.
+    the validation rows. Those of an ensemble are cross-fitted.
 
     Raises:
         ParameterError: no threshold fulfils the rule.
     """
     with download_scorer(candidate_run_id) as folder:
+        manifest = Manifest.read(folder)
         if rule.name == "ks":
-            return Manifest.read(folder).threshold
-        scores = PortableScorer.load(folder).score(validation.frame)
+            return manifest.threshold
+        if manifest.members:  # their weights were selected on these rows
+            scores = validation_scores(candidate_run_id)
+        else:
+            scores = PortableScorer.load(folder).score(validation.frame)
     return choose_threshold(rule, validation.y, scores)
 
 

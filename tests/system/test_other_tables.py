@@ -56,7 +56,7 @@ def churn_workspace(tmp_path_factory, churn_file):
 
 def test_engines_train_with_missing_values(churn_workspace):
     candidates = churn_workspace.runs("tags.proven != ''")
-    assert {run.data.tags["engine"] for run in candidates} == {"h2o", "pycaret", "spark"}
+    assert {run.data.tags["engine"] for run in candidates} >= {"h2o", "pycaret", "spark"}
     for run in candidates:
         assert run.data.tags["proven"] == "true", run.data.tags
     assert max(run.data.metrics.get("val_ks", 0) for run in candidates) > 0.4

@@ -141,7 +141,9 @@ def test_splits_are_logged_with_context(tracking, step_runs, splits):
 
 def test_champion_is_refitted_best_candidate(workspace, step_runs, candidates):
     tags = step_runs["select_champion"].data.tags
-    everyone = [run for runs in candidates.values() for run in runs]
+    below_selection = workspace.children(step_runs["select_champion"].info.run_id)
+    ensembles = [run for run in below_selection if "val_ks" in run.data.metrics]
+    everyone = [run for runs in (*candidates.values(), ensembles) for run in runs]
     best = max(everyone, key=lambda run: run.data.metrics["val_ks"])
     assert tags["candidate_run_id"] == best.info.run_id
     assert tags["refit"] == "true"
@@ -219,7 +221,9 @@ def test_model_card_has_metrics_and_pictures(tracking, step_runs):
 def test_leaderboard_is_ordered_and_complete(tracking, step_runs, candidates):
     board = read_leaderboard(step_runs["select_champion"].info.run_id)
     assert board["val_ks"].is_monotonic_decreasing
-    assert len(board) == sum(map(len, candidates.values()))
+    assert len(board) == sum(map(len, candidates.values())) + 1
+    assert (board["engine"] == "ensemble").sum() == 1
+    assert (board["seconds_per_row"] > 0).all()
 
 
 def test_refittable_candidates_have_configuration(tracking, candidates):

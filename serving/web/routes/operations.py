@@ -65,6 +65,10 @@ async def model(request: Request) -> Response:
             "uri": champion.source.uri,
             "run_id": champion.model.run_id,
             "kind": manifest.kind,
+            "members": [
+                {"name": member.name, "kind": member.kind, "weight": member.weight}
+                for member in manifest.members
+            ],
             "threshold": manifest.threshold,
             "threshold_rule": manifest.threshold_rule,
             "target": manifest.target,

@@ -8,7 +8,8 @@ import pytest
 from serving.errors import InputError, ScorerError
 from serving.model.features import Feature
 from serving.model.manifest import Manifest
-from serving.model.scorer import PortableScorer, correct_prior
+from serving.model.probabilities import correct_prior
+from serving.model.scorer import PortableScorer
 from tests.support.linear_scorer import linear_scores, write_scorer
 
 pytestmark = pytest.mark.quick

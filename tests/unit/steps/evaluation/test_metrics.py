@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
-from serving.model.scorer import correct_prior
+from serving.model.probabilities import correct_prior
 from steps.evaluation.metrics import (
     evaluate,
     ks,

@@ -33,6 +33,7 @@ class TestCompareWithLeader:
                 "eligible": True,
                 "refittable": True,
                 "export": "verified",
+                "seconds_per_row": [2.5e-6, 3e-5, np.nan],
             }
         )
         for name in ("ks", "roc_auc", "average_precision", "log_loss", "brier"):
@@ -45,7 +46,9 @@ class TestCompareWithLeader:
         assert list(board["standing"]) == ["leader", "tie", "behind"]
         assert board["difference"].iloc[2] < board["difference_high"].iloc[2] < 0
         assert describe_ties(board) == "1 of the other 2 candidates is statistically tied with it"
-        assert "0.700 to 0.900" in format_leaderboard(board, "ks")
+        shown = format_leaderboard(board, "ks")
+        assert "0.700 to 0.900" in shown
+        assert [line.split()[-2] for line in shown.splitlines()] == ["µs", "2.5", "30.0", "nan"]
 
     def test_plots_name_every_candidate(self, comparison):
         board, y, scores = comparison

@@ -33,7 +33,8 @@ TAGS = {
 def test_leaderboard_fits_a_terminal(metric):
     names = [f"{name}{end}" for name in VALIDATION_METRICS for end in ("", "_low", "_high")]
     board = pd.DataFrame({name: [0.5, 0.5] for name in names})
-    board["engine"], board["algorithm"] = "pycaret", "StackedEnsemble_BestOfFamily_1"
+    board["engine"], board["algorithm"] = "ensemble", "StackedEnsemble_BestOfFamily_1"
+    board["seconds_per_row"] = 99.94e-6
     board["standing"], board["eligible"], board["export"] = "leader", True, "verified"
     shown = format_leaderboard(board, metric)
     assert max(map(len, shown.splitlines())) <= 100
