@@ -51,11 +51,13 @@ def test_workflow_listens_on_loopback_and_leaves_no_java(completed_run):
 @pytest.mark.parametrize("engine", ["h2o", "spark"])
 def test_java_ends_with_its_step(start_training, engine, how):
     step = start_training(engine)
-    java = wait_until(lambda: java_processes(step.outer), 60)
+    wait_until(lambda: java_processes(step.outer), 60)
     time.sleep(1)
-    python = processes_matching(step.outer, f"-m steps.engines.{engine}")[0]
-    python.send_signal(how)
-    wait_until(lambda: not any(process.is_running() for process in java), 20)
+    # Spark's shell scripts are among them: they turn into its Java process.
+    everyone = process_tree(step.outer)
+    processes_matching(step.outer, f"-m steps.engines.{engine}")[0].send_signal(how)
+    step.wait()
+    wait_until(lambda: not any(process.is_running() for process in everyone), 20)
 
 
 def test_killed_mlflow_leaves_no_process(start_training):
