@@ -32,6 +32,7 @@ from benchmarks.serving_contenders import (
     MLFLOW_WITH_LOG,
     MOJO,
     PROJECT,
+    SHADOW,
     SQLITE,
     all_contenders,
     running,
@@ -48,6 +49,7 @@ RATIOS = (
     (SQLITE, MINIMAL, "32", "p99", "at most 3"),
     (MLFLOW_WITH_LOG, MLFLOW, "32", "rate", "at least 0.95"),
     (SQLITE, BENTOML, "32", "rate", "at least 5"),
+    (SHADOW, SQLITE, "32", "rate", "at least 0.8"),
     (MOJO, SQLITE, "32", "rate", "at least 0.5"),
     (MOJO, SQLITE, "rows", "rate", "at least 0.5"),
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pandas as pd
 import requests
 import sqlalchemy as sa
 
+from serving.settings import SHADOW_PATTERN
 from steps.runtime.ports import START_ATTEMPTS, free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,7 @@ MINIMAL = "FastAPI and onnxruntime, no log"
 MLFLOW = "`mlflow models serve`, no log"
 MLFLOW_WITH_LOG = "`mlflow models serve`, with this log"
 SQLITE, POSTGRESQL = "this service, SQLite", "this service, PostgreSQL"
+SHADOW = "this service, SQLite, a challenger in the shadow"
 MOJO = "this service, SQLite, MOJO"
 BENTOML = "BentoML with its monitoring (no fsync)"
 
@@ -68,6 +71,10 @@ def all_contenders(
         _this_service(SQLITE, onnx_uri, "{sqlite}"),
         _this_service(POSTGRESQL, onnx_uri, postgresql_uri),
     ]
+    if re.fullmatch(SHADOW_PATTERN, onnx_uri):
+        # The same model, but for the service another than the registered version.
+        model = str(Path(scorer).parents[1])
+        contenders.append(_this_service(SHADOW, model, "{sqlite}", MLPIPES_SHADOW=onnx_uri))
     if mojo_uri:
         contenders.append(_this_service(MOJO, mojo_uri, "{sqlite}"))
     if bentoml := _install_bentoml(folder):
@@ -79,8 +86,8 @@ def _uvicorn(app: str) -> Sequence[str]:
     return (str(BIN / "uvicorn"), "--no-access-log", "--port", "{port}", app)
 
 
-def _this_service(name: str, model_uri: str, log_uri: str) -> Contender:
-    environment = {"MLPIPES_MODEL_URI": model_uri, "PREDICTION_LOG_URI": log_uri}
+def _this_service(name: str, model_uri: str, log_uri: str, **others: str) -> Contender:
+    environment = {"MLPIPES_MODEL_URI": model_uri, "PREDICTION_LOG_URI": log_uri} | others
     return Contender(name, _uvicorn("serving.app:app"), "/predict", "columns", environment)
 
 

@@ -3,7 +3,8 @@
     uvicorn serving.app:app --port 5001
 
 `serving.web` holds its parts: `routes`, `predictor` (from a request to an answer), `champions`
-(following the registry), `loading` (of a champion), and `security` (checks on every request).
+(following the registry), `loading` (of a champion), `shadow` (scoring by a challenger), and
+`security` (checks on every request).
 """
 
 import asyncio
@@ -20,14 +21,17 @@ from serving.errors import ServingError, SettingsError
 from serving.log.null_log import NullLog
 from serving.log.prediction_log import PredictionLog
 from serving.log.protocol import LogProtocol
+from serving.log.shadow_predictions import ShadowLog
 from serving.secrets import MaskingFormatter
 from serving.settings import ServiceSettings, read_log_settings, read_service_settings
 from serving.web import openapi, problems
+from serving.web.challengers import ChallengerWatch
 from serving.web.champions import ChampionWatch
 from serving.web.open_access import OpenAccess
 from serving.web.predictor import Predictor
 from serving.web.routes import operations, pages, prediction_log, scoring
 from serving.web.security import SecurityMiddleware
+from serving.web.shadow import Shadow
 
 logger = logging.getLogger("ml-pipes")
 
@@ -49,7 +53,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             logger.warning(OpenAccess(settings.host_names).describe())
         app.state.log = log
         app.state.champions = champions
-        app.state.predictor = Predictor(champions, log)
+        app.state.shadow = shadow = await asyncio.to_thread(_open_shadow, settings, log)
+        app.state.predictor = Predictor(champions, log, shadow)
         # Objects loaded now are permanent: collections would delay requests.
         gc.collect()
         gc.freeze()
@@ -57,6 +62,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             yield
         finally:
             champions.stop()
+            if shadow is not None:
+                await asyncio.to_thread(shadow.close)
             await asyncio.to_thread(log.close)
 
     app = FastAPI(title="ml-pipes", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -75,6 +82,19 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
 def _open_log() -> LogProtocol:
     return PredictionLog() if read_log_settings().enabled else NullLog()
+
+
+def _open_shadow(settings: ServiceSettings, log: LogProtocol) -> Shadow | None:
+    """Return the shadow, started, if one is configured and there is a log for its scores."""
+    if not settings.shadow:
+        return None
+    if isinstance(log, NullLog):
+        logger.warning("MLPIPES_SHADOW: ignored, because PREDICTION_LOG=off")
+        return None
+    challengers = ChallengerWatch(settings.shadow, settings.poll_seconds, settings.max_rows)
+    shadow = Shadow(challengers, ShadowLog(read_log_settings().uri))
+    shadow.start()
+    return shadow
 
 
 class StartupErrorMiddleware:

@@ -1,5 +1,6 @@
 """Settings of the prediction log and the service, from environment variables."""
 
+import re
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,6 +12,8 @@ from serving.errors import SettingsError
 from serving.loopback import host_name
 
 PREFIX = "MLPIPES_"
+# A version of a registered model, by alias or number.
+SHADOW_PATTERN = r"models:/[^/@]+(@[^/]+|/\d+)/?"
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
@@ -61,6 +64,11 @@ class ServiceSettings(BaseSettings):
     poll_seconds: float = Field(
         default=5.0, gt=0, le=3600, description="seconds between checks for a new champion"
     )
+    shadow: str = Field(
+        default="",
+        description="registered version that scores each request, too, after the answer, such as "
+        "`models:/credit-card-fraud@challenger`; an alias is followed; empty for none",
+    )
     api_keys: SecretStr = Field(
         default=SecretStr(""),
         description="comma-separated API keys; if set, all routes except `/health/*` require one, "
@@ -91,6 +99,13 @@ class ServiceSettings(BaseSettings):
             raise ValueError("keys must be printable ASCII without blanks")
         if value.get_secret_value() and not keys:
             raise ValueError("there is no key between the commas")
+        return value
+
+    @field_validator("shadow")
+    @classmethod
+    def _check_shadow(cls, value: str) -> str:
+        if value and not re.fullmatch(SHADOW_PATTERN, value):
+            raise ValueError("must be models:/NAME@ALIAS or models:/NAME/VERSION")
         return value
 
     @field_validator("hosts")

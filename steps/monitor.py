@@ -1,9 +1,10 @@
-"""Monitoring of the champion: drift, live performance, and retraining on request.
+"""Monitoring of the champion: drift, live performance, its challenger, and retraining.
 
 mlflow run . -e monitor
 mlflow run . -e monitor -P window=36h
 mlflow run . -e monitor -P since=2026-05-01 -P until=2026-06-01
 mlflow run . -e monitor -P last=10000 -P retrain=auto
+mlflow run . -e monitor -P promote=auto
 """
 
 import logging
@@ -23,6 +24,7 @@ from steps.monitoring.window import read_window
 from steps.runtime.entry_point import step
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
+from steps.shadow.comparison import log_comparison, promote_winner, read_comparison
 
 logger = logging.getLogger("ml-pipes")
 
@@ -38,9 +40,10 @@ def monitor(
     drift_share: float,
     metric_floor: float | None,
     retrain: str,
+    promote: str,
     log_uri: str,
 ) -> None:
-    """Assess the logged predictions of a model and retrain its champion if requested."""
+    """Assess the logged predictions of a model; promote its challenger or retrain if requested."""
     if last is not None and (since or until):
         raise ParameterError("last: cannot be combined with since or until; pass one or the other")
     check_window(since, until)
@@ -55,13 +58,22 @@ def monitor(
             predictions = read_window(
                 connection, model_name, champion.run_id, features, since, until, last
             )
+            comparison = read_comparison(connection, champion, since, until, last)
         findings = champion.assess(predictions)
         with monitoring_run(model_name) as run:
             log_findings(findings, champion)
             logger.info("%s version %s: %s", model_name, champion.version, findings)
+            if comparison is not None:
+                log_comparison(comparison)
             if until is None:  # a window of the past is no news
                 send_alerts(receivers, findings, champion, run)
         mlflow.set_tag(MONITORING_RUN, run.info.run_id)
+        if (
+            promote == "auto"
+            and comparison is not None
+            and promote_winner(comparison, champion, run)
+        ):
+            return  # what was found concerns the champion before
         if retrain != "never":
             retrain_if_triggered(retrain, uri, champion, findings, run)
 

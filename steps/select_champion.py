@@ -30,9 +30,12 @@ from steps.selection.incumbent import Incumbent, assess_anchor, assess_incumbent
 from steps.selection.leaderboard import Candidate, best_candidate, rank_candidates
 from steps.selection.promotion import decide
 from steps.selection.refit import ModelToTest, refit_winner
-from steps.selection.registration import register_challenger
+from steps.selection.registration import register_challenger, register_unpromoted
 from steps.selection.report import describe_champion
 from steps.selection.threshold import threshold_of, write_threshold
+
+# Tag of a selection's run: the version that it registered without promoting it.
+CHALLENGER_VERSION = "challenger_version"
 
 logger = logging.getLogger("ml-pipes")
 
@@ -89,6 +92,9 @@ def decide_and_promote(
 ) -> None:
     """Decide between challenger and incumbent, and promote the challenger if it wins.
 
+    Otherwise it is registered under the alias `challenger`, if it is better than chance and another
+    model than the incumbent.
+
     A promotion of the same model that was interrupted is completed instead.
     """
     lineage = challenger.lineage
@@ -115,6 +121,12 @@ def decide_and_promote(
         version = register_challenger(
             challenger, fingerprints, splits, decision, model_name, incumbent, pictures
         )
+    elif challenger.chance.better and incumbent and not incumbent.scores_like(challenger.scores):
+        registered = register_unpromoted(
+            challenger, fingerprints, splits, decision.reason, model_name, pictures
+        )
+        mlflow.set_tag(CHALLENGER_VERSION, registered)
+        logger.info("version %s of %s is the challenger", registered, model_name)
     log_outcome(decision.promoted, decision.reason, model_name, version)
 
 

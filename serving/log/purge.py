@@ -1,4 +1,4 @@
-"""Deletion of old predictions and their labels."""
+"""Deletion of old predictions, their labels and their shadow predictions."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,8 +6,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from serving.log.database.schema import ground_truth, predictions
+from serving.log.database.engine import READ_ONLY
+from serving.log.database.schema import ground_truth, predictions, shadow_predictions
 from serving.log.queries import Counts
+from serving.log.shadow_predictions import has_shadow_predictions
 
 # Requests wait for a transaction; its rows are as many as are deleted in this time.
 PORTION_SECONDS = 0.2
@@ -25,14 +27,21 @@ def delete_before(engine: sa.Engine, before: datetime) -> Counts:
     Raises:
         SQLAlchemyError: the log is unavailable; rows deleted before that stay deleted.
     """
+    with engine.connect().execution_options(**READ_ONLY) as connection:
+        shadowed = has_shadow_predictions(connection)
 
     def oldest(connection: sa.Connection, limit: int) -> tuple[int, int]:
-        return _delete_oldest(connection, before, limit)
+        return _delete_oldest(connection, before, limit, shadowed)
 
     def unmatched(connection: sa.Connection, limit: int) -> tuple[int, int]:
         return 0, _delete_unmatched(connection, before, limit)
 
+    def orphaned(connection: sa.Connection, limit: int) -> tuple[int, int]:
+        return _delete_orphaned(connection, before, limit), 0
+
     counts = [*_in_portions(engine, oldest), *_in_portions(engine, unmatched)]
+    if shadowed:
+        list(_in_portions(engine, orphaned))
     return Counts(sum(deleted for deleted, _ in counts), sum(labels for _, labels in counts))
 
 
@@ -53,7 +62,9 @@ def _in_portions(engine: sa.Engine, delete: Deletion) -> Iterator[tuple[int, int
         time.sleep(taken)
 
 
-def _delete_oldest(connection: sa.Connection, before: datetime, limit: int) -> tuple[int, int]:
+def _delete_oldest(
+    connection: sa.Connection, before: datetime, limit: int, shadowed: bool
+) -> tuple[int, int]:
     oldest = (
         sa.select(predictions.c.prediction_id)
         .where(predictions.c.created_at < before)
@@ -61,6 +72,9 @@ def _delete_oldest(connection: sa.Connection, before: datetime, limit: int) -> t
         .limit(limit)
     )
     ids = connection.execute(oldest).scalars().all()
+    if shadowed:
+        of_ids = shadow_predictions.c.prediction_id.in_(ids)
+        connection.execute(shadow_predictions.delete().where(of_ids))
     deleted, labels = (
         connection.execute(table.delete().where(table.c.prediction_id.in_(ids))).rowcount
         for table in (predictions, ground_truth)
@@ -78,3 +92,17 @@ def _delete_unmatched(connection: sa.Connection, before: datetime, limit: int) -
     )
     ids = connection.execute(unmatched).scalars().all()
     return connection.execute(ground_truth.delete().where(ground_truth.c.id.in_(ids))).rowcount
+
+
+def _delete_orphaned(connection: sa.Connection, before: datetime, limit: int) -> int:
+    """Delete shadow predictions that were stored after their prediction was deleted."""
+    kept = sa.select(predictions.c.prediction_id)
+    orphaned = (
+        sa.select(shadow_predictions.c.prediction_id)
+        .where(shadow_predictions.c.created_at < before)
+        .where(shadow_predictions.c.prediction_id.not_in(kept))
+        .limit(limit)
+    )
+    ids = connection.execute(orphaned).scalars().all()
+    of_ids = shadow_predictions.c.prediction_id.in_(ids)
+    return connection.execute(shadow_predictions.delete().where(of_ids)).rowcount

@@ -92,12 +92,13 @@ def with_true_labels() -> sa.Select[Any]:
     """Select predictions with the label recorded last for each."""
     return sa.select(
         *READ_COLUMNS,
-        _latest(ground_truth.c.label).label("true_label"),
-        _latest(ground_truth.c.observed_at).label("observed_at"),
+        latest(ground_truth.c.label).label("true_label"),
+        latest(ground_truth.c.observed_at).label("observed_at"),
     )
 
 
-def _latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+def latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    """Return a column of the label recorded last for each prediction."""
     # A look-up for each row read: with a join, PostgreSQL compares all rows with all labels.
     return (
         sa.select(column)
@@ -142,7 +143,7 @@ def feature_names(
     """Return the features of all models that answered in a time window, in their order."""
     model = (predictions.c.model_name, predictions.c.model_version, predictions.c.run_id)
     first_of_each = sa.select(sa.func.min(predictions.c.prediction_id))
-    first_of_each = _within(first_of_each, since, until)
+    first_of_each = within(first_of_each, since, until)
     first_of_each = first_of_each.where(predictions.c.features.is_not(sa.null()))
     found = connection.execute(
         sa.select(predictions.c.features)
@@ -195,14 +196,15 @@ def stream(
         query = query.where(
             predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
         )
-    found = connection.execution_options(yield_per=chunk).execute(_within(query, since, until))
+    found = connection.execution_options(yield_per=chunk).execute(within(query, since, until))
     for rows in found.mappings().partitions():
         yield [StoredPrediction(**row) for row in rows]
 
 
-def _within(
+def within(
     query: sa.Select[Any], since: datetime | Cursor | None, until: datetime | None
 ) -> sa.Select[Any]:
+    """Restrict a query to predictions made from `since` to before `until`."""
     if isinstance(since, Cursor):
         query = query.where(in_order() >= since.as_literal)
     elif since is not None:

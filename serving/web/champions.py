@@ -27,6 +27,9 @@ MLFLOW_SETTINGS = {
 class ChampionWatch:
     """Loads each new champion in a thread, and swaps it in for the requests that follow."""
 
+    _use = "serving"  # what is done with the model, in the texts of the log
+    _load_failures = metrics.LOAD_FAILURES
+
     def __init__(self, uri: str, poll_seconds: float, max_rows: int) -> None:
         self._uri = uri
         self._poll_seconds = poll_seconds
@@ -94,7 +97,7 @@ class ChampionWatch:
     def _poll(self) -> None:
         source = resolve(self._uri)
         if source is None:
-            self._report(None if self._champion is None else "the model no longer exists")
+            self._handle_absence()
             return
         champion = self._champion
         if champion is not None and source.uri == champion.source.uri:
@@ -107,11 +110,15 @@ class ChampionWatch:
             self._swap_in(load(source, self._max_rows))
         except Exception:
             self._failures += 1
-            metrics.LOAD_FAILURES.inc()
+            self._load_failures.inc()
             raise
         self._failed, self._failures = None, 0
         self.last_error = None
-        logger.warning("now serving %s", source.uri)
+        logger.warning("now %s %s", self._use, source.uri)
+
+    def _handle_absence(self) -> None:
+        """Go on with the current champion: its version or alias has disappeared."""
+        self._report(None if self._champion is None else "the model no longer exists")
 
     def _swap_in(self, champion: LoadedChampion) -> None:
         with self._swapping:
@@ -127,6 +134,6 @@ class ChampionWatch:
         """Set `last_error`, which callers see, and log it or the text for operators."""
         if error and error != self.last_error:
             champion = self._champion
-            fallback = f"; still serving {champion.source.uri}" if champion else ""
+            fallback = f"; still {self._use} {champion.source.uri}" if champion else ""
             logger.warning("%s%s", private or error, fallback)
         self.last_error = error

@@ -54,6 +54,22 @@ DEGRADED = Gauge(
     "1 while predictions are written to the spool or wait in it",
     multiprocess_mode="mostrecent",
 )
+SHADOW_ROWS = Counter(
+    "mlpipes_shadow_rows", "Predictions scored by the challenger, too, and stored"
+)
+SHADOW_DROPPED = Counter(
+    "mlpipes_shadow_rows_dropped",
+    "Predictions that the challenger did not score, or whose score was not stored",
+    ["reason"],
+)
+SHADOW_LOAD_FAILURES = Counter(
+    "mlpipes_shadow_load_failures", "Failed attempts to load a challenger"
+)
+SHADOW_VERSION = Gauge(
+    "mlpipes_shadow_version",
+    "Registered version of the current challenger, 0 if there is none",
+    multiprocess_mode="mostrecent",
+)
 
 
 # Looking up a label takes longer than counting.
@@ -80,9 +96,10 @@ def count_unseen(counts: Mapping[str, int]) -> None:
         UNSEEN.labels(feature).inc(count)
 
 
-def exposition(status: LogStatus, version: str | None) -> bytes:
+def exposition(status: LogStatus, version: str | None, shadow_version: str | None) -> bytes:
     """Return all metrics in Prometheus' text format."""
-    VERSION.set(float(version) if version and version.isdigit() else 0)
+    VERSION.set(_number(version))
+    SHADOW_VERSION.set(_number(shadow_version))
     SPOOLED.set(status.spooled)
     DEGRADED.set(status.degraded)
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -90,3 +107,7 @@ def exposition(status: LogStatus, version: str | None) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return generate_latest(registry)
+
+
+def _number(version: str | None) -> float:
+    return float(version) if version and version.isdigit() else 0.0

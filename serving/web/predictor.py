@@ -17,6 +17,7 @@ from serving.web.invocation_body import parse_forms
 from serving.web.json_body import parse_json
 from serving.web.loading import LoadedChampion
 from serving.web.problems import invalid
+from serving.web.shadow import Shadow
 
 SOURCE = "ml-pipes service"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -33,8 +34,11 @@ Answer = Callable[[Rows, list[Prediction], ModelIdentity], bytes]
 class Predictor:
     """Scores rows with the current champion, and answers once they are in the log."""
 
-    def __init__(self, champions: ChampionWatch, log: LogProtocol) -> None:
+    def __init__(
+        self, champions: ChampionWatch, log: LogProtocol, shadow: Shadow | None = None
+    ) -> None:
         self._champions = champions
+        self._shadow = shadow
         self._log = log
         self._logged = not isinstance(log, NullLog)
 
@@ -63,6 +67,8 @@ class Predictor:
         (stored,) = await self._log.record_async(scored, champion.model, SOURCE, None)
         metrics.count_rows([stored], new=self._logged)
         _count_unseen(champion, rows)
+        if self._shadow is not None:
+            self._shadow.submit(champion, [stored])
         return stored
 
     async def invocations(self, body: bytes, is_csv: bool, key: str | None) -> bytes:
@@ -120,6 +126,8 @@ class Predictor:
         metrics.count_rows(stored, new=self._logged and is_new)
         if is_new:
             _count_unseen(champion, rows)
+            if self._shadow is not None:
+                self._shadow.submit(champion, stored)
 
 
 def check_idempotency_key(key: str | None) -> None:

@@ -18,6 +18,11 @@ from serving.log.database.schema import READ_COLUMNS, UtcDateTime, predictions
 from serving.log.existing import open_log
 from serving.log.formulas import FORMULA, as_text_cell
 from serving.log.queries import StoredPrediction, feature_names, stream
+from serving.log.shadow_predictions import (
+    ShadowPrediction,
+    holds_shadow_predictions,
+    shadow_predictions_of,
+)
 from serving.private_files import create_export_file
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
@@ -37,6 +42,12 @@ COLUMNS_AFTER_FEATURES = {
     "threshold": pa.float64(),
     "true_label": pa.int8(),
     "observed_at": TIMESTAMP,
+}
+# Written if the log has any shadow prediction.
+SHADOW_COLUMNS = {
+    "shadow_model_version": pa.string(),
+    "shadow_score": pa.float64(),
+    "shadow_label": pa.int8(),
 }
 COLUMNS_BEFORE_FEATURES = {
     column.name: ARROW_TYPES[type(column.type)]
@@ -75,12 +86,14 @@ def _write_file(
     """Write to a temporary name and rename the complete file to `output`."""
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     types = dict.fromkeys(feature_names(connection, since, until), pa.float64())
-    count = None
+    count, shadowed = None, holds_shadow_predictions(connection)
     try:
         create_export_file(partial)
         while count is None:
             try:
-                count = _write_rows(connection, partial, output.suffix, types, since, until)
+                count = _write_rows(
+                    connection, partial, output.suffix, types, since, until, shadowed
+                )
             except _TextsFoundError as found:  # the file is written again
                 types |= dict.fromkeys(found.features, pa.string())
         partial.rename(output)
@@ -108,6 +121,7 @@ def _write_rows(
     types: dict[str, pa.DataType],
     since: datetime | None,
     until: datetime | None,
+    shadowed: bool,
 ) -> int:
     """Write the predictions to `file`, and return their number.
 
@@ -115,10 +129,12 @@ def _write_rows(
         _TextsFoundError: a feature that is a number in `types` is text in some prediction.
     """
     count = 0
-    with _table_writer(file, suffix, types) as writer:
+    with _table_writer(file, suffix, types, shadowed) as writer:
         for chunk in stream(connection, since, until, ROWS_PER_CHUNK):
+            ids = [row.prediction_id for row in chunk]
+            shadows = shadow_predictions_of(connection, ids) if shadowed else None
             try:
-                writer.write_table(_table(chunk, types, writer.schema))
+                writer.write_table(_table(chunk, types, writer.schema, shadows))
             except pa.ArrowInvalid:
                 if found := _texts_in(chunk) - _texts(types):
                     raise _TextsFoundError(found) from None
@@ -159,9 +175,13 @@ class _TableWriter:
 
 
 @contextmanager
-def _table_writer(file: Path, suffix: str, types: dict[str, pa.DataType]) -> Iterator[_TableWriter]:
+def _table_writer(
+    file: Path, suffix: str, types: dict[str, pa.DataType], shadowed: bool
+) -> Iterator[_TableWriter]:
     features = dict(zip(_feature_columns(types), types.values(), strict=True))
     columns = COLUMNS_BEFORE_FEATURES | features | COLUMNS_AFTER_FEATURES
+    if shadowed:
+        columns |= SHADOW_COLUMNS
     writer = _TableWriter(file, suffix, pa.schema(list(columns.items())))
     try:
         yield writer
@@ -181,11 +201,16 @@ def _without_formulas(table: pa.Table) -> pa.Table:
 
 def _feature_columns(features: Iterable[str]) -> list[str]:
     """Return the column of each feature, prefixed where it would collide with a log column."""
-    return [f"feature_{name}" if name in LOG_COLUMNS else name for name in features]
+    return [
+        f"feature_{name}" if name in LOG_COLUMNS | SHADOW_COLUMNS else name for name in features
+    ]
 
 
 def _table(
-    rows: list[StoredPrediction], types: dict[str, pa.DataType], schema: pa.Schema
+    rows: list[StoredPrediction],
+    types: dict[str, pa.DataType],
+    schema: pa.Schema,
+    shadows: dict[str, ShadowPrediction] | None,
 ) -> pa.Table:
     columns: dict[str, list[Any]] = {
         name: [getattr(row, name) for row in rows] for name in LOG_COLUMNS
@@ -193,6 +218,11 @@ def _table(
     for name, column in zip(types, _feature_columns(types), strict=True):
         values = ((row.features or {}).get(name) for row in rows)
         columns[column] = list(map(_as_text, values) if name in _texts(types) else values)
+    if shadows is not None:
+        of_rows = [shadows.get(row.prediction_id) for row in rows]
+        for name in SHADOW_COLUMNS:
+            field = name.removeprefix("shadow_")
+            columns[name] = [None if row is None else getattr(row, field) for row in of_rows]
     return pa.table(columns, schema=schema)
 
 

@@ -1,9 +1,10 @@
-"""Changes of champion: promotion and rollback, one at a time, with recovery after a kill.
+"""Changes of champion: promotions and rollbacks, one at a time, with recovery after a kill.
 
-A change moves the alias `champion` and then whatever follows from it: the alias `previous`, the
-stage and the history. Until all of that is done, the new champion's version carries a tag that
-describes the change, and a heartbeat. The next change completes or discards an interrupted one: at
-once if the same locks guarded it, else, on any machine, after two minutes without a heartbeat.
+A change moves the alias `champion` and then whatever follows from it: the aliases `previous` and
+`challenger`, the stage and the history. Until all of that is done, the new champion's version
+carries a tag that describes the change, and a heartbeat. The next change completes or discards an
+interrupted one: at once if the same locks guarded it, else, on any machine, after two minutes
+without a heartbeat.
 """
 
 import logging
@@ -19,7 +20,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from serving.model.mlflow_model import is_absent
-from steps.registry.anchor import find_anchor
+from steps.registry.anchor import ANCHOR, find_anchor
+from steps.registry.challengers import challenger_version, withdraw_challenger
 from steps.registry.history import add_to_history, champion_history
 from steps.registry.pending_change import (
     PENDING,
@@ -37,7 +39,7 @@ logger = logging.getLogger("ml-pipes")
 
 STAGE = "Production"
 # The entry points that change the champion.
-SELECTION, ROLLBACK = "select_champion", "rollback"
+SELECTION, ROLLBACK, MONITORING = "select_champion", "rollback", "monitor"
 # Tag of a selection's run, set before the lock is released: whether its winner became champion.
 PROMOTED = "promoted"
 
@@ -104,9 +106,36 @@ def register_champion(
 
 def roll_back_to(model_name: str, version: str, instead_of: str, run_id: str) -> None:
     """Make an earlier `version` the champion again; the present champion becomes `previous`."""
-    client = mlflow.MlflowClient()
     reason = f"rolled back from version {instead_of}"
-    change = PendingChange.of_this_process(ROLLBACK, run_id, instead_of, reason)
+    _change_to(
+        model_name, version, PendingChange.of_this_process(ROLLBACK, run_id, instead_of, reason)
+    )
+
+
+def promote_challenger(
+    model_name: str, version: str, instead_of: str, run_id: str, reason: str, anchor: str
+) -> None:
+    """Make a registered challenger the champion; the present champion becomes `previous`.
+
+    Args:
+        model_name: the registered model.
+        version: the challenger's version.
+        instead_of: the present champion.
+        run_id: the monitoring run that compared them.
+        reason: the decision.
+        anchor: the challenger's anchor as champion, or SELF.
+    """
+    client = mlflow.MlflowClient()
+    for name, value in {ANCHOR: anchor, "decision": reason}.items():
+        client.set_model_version_tag(model_name, version, name, value)
+    _change_to(
+        model_name, version, PendingChange.of_this_process(MONITORING, run_id, instead_of, reason)
+    )
+
+
+def _change_to(model_name: str, version: str, change: PendingChange) -> None:
+    """Make a version that is registered already the champion."""
+    client = mlflow.MlflowClient()
     for name, value in change.as_tags.items():
         client.set_model_version_tag(model_name, version, name, value)
     with _change_in_progress(model_name, version, change):
@@ -201,6 +230,8 @@ def _complete(model_name: str, version: str, change: PendingChange) -> None:
     versions = client.search_model_versions(f"name = '{model_name}'")
     if change.after in {str(found.version) for found in versions}:  # it may have been deleted
         client.set_registered_model_alias(model_name, PREVIOUS, change.after)
+    if change.by == SELECTION or challenger_version(model_name) == version:
+        withdraw_challenger(model_name)
     _set_stage(model_name, version)
     changes = champion_history(model_name)
     if not changes or changes[-1].version != version:
@@ -216,7 +247,7 @@ def _discard(model_name: str, version: str, change: PendingChange) -> None:
     """Delete the version that a selection has registered; keep one that has been champion."""
     client = mlflow.MlflowClient()
     was_champion = version in {champion.version for champion in champion_history(model_name)}
-    if change.by == ROLLBACK or was_champion:
+    if change.by != SELECTION or was_champion:
         client.delete_model_version_tag(model_name, version, PENDING)
         return
     logger.info("deleting version %s of %s, which was not promoted", version, model_name)

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from serving.model.mlflow_model import MODEL_FILE, is_absent
 from steps.runtime.errors import ParameterError, RegistryError
 
-CHAMPION, PREVIOUS = "champion", "previous"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
 def find_version(model_name: str, alias: str) -> ModelVersion | None:

@@ -161,6 +161,11 @@ PARAMETERS: dict[str, Parameter] = {
         click.Choice(["never", "auto", "always"]),
         "`never`; `auto`: on drift or degradation that has not caused a retraining yet; `always`",
     ),
+    "promote": Parameter(
+        click.Choice(["never", "auto"]),
+        "`auto`: make the challenger in the shadow the champion if it wins, by the rule of "
+        "`promotion=auto`, on labelled predictions that both have scored; `never`",
+    ),
     "folder": Parameter(non_empty, "folder to create for the demo's data and prediction log"),
     "clean": Parameter(click.BOOL, "only remove what an earlier demo created"),
     "before": Parameter(time, "delete the predictions made before this time (ISO 8601)"),

@@ -40,6 +40,10 @@ class Incumbent:
     anchor: str = ""
     threshold: float | None = None
 
+    def scores_like(self, scores: Floats) -> bool:
+        """Return whether it gives the same rows exactly these scores: it is the same model."""
+        return self.scores is not None and np.array_equal(scores, self.scores)
+
 
 def assess_incumbent(model_name: str, splits: Splits) -> Incumbent | None:
     """Score the test rows with the champion of `model_name`; return None if there is none.

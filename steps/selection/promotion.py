@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from steps.data.fingerprints import RowFingerprints
 from steps.data.splits import Split
 from steps.evaluation.chance import ChanceTest
@@ -30,6 +28,7 @@ class Comparison:
         difference: The challenger's value minus the other version's.
         rows: The number of rows compared on.
         left_out: The number of test rows left out because the other version has seen them.
+        split: The name of these rows: `test`, or `live` for labelled predictions.
     """
 
     metric: str
@@ -40,6 +39,7 @@ class Comparison:
     difference: PairedDifference
     rows: int
     left_out: int
+    split: str = "test"
 
     @property
     def margin(self) -> float:
@@ -78,8 +78,8 @@ class Comparison:
     def __str__(self) -> str:
         interval = self.difference.interval
         text = (
-            f"test {self.metric} {self.challenger:.4f} against {self.incumbent:.4f} of version "
-            f"{self.version}, a difference of {self.difference.value:+.4f} "
+            f"{self.split} {self.metric} {self.challenger:.4f} against {self.incumbent:.4f} of "
+            f"version {self.version}, a difference of {self.difference.value:+.4f} "
             f"[{interval.low:+.4f}, {interval.high:+.4f}] on {self.rows:,} rows"
         )
         if self.left_out:
@@ -147,7 +147,7 @@ def decide(
     better = compared is not None and compared.significantly_better
     if promotion == "always":
         return Decision(True, f"promotion=always ({compared or 'no rows to compare on'})", better)
-    if promotion == "auto" and new_threshold and np.array_equal(challenger, incumbent.scores):
+    if promotion == "auto" and new_threshold and incumbent.scores_like(challenger):
         return Decision(True, f"it is the model of {name} with another threshold, {new_threshold}")
     if compared is None:
         return Decision(False, _too_few(test, incumbent))
@@ -186,6 +186,7 @@ def compare(
         difference=paired_difference(ours, theirs, metric),
         rows=len(y),
         left_out=int((~unseen).sum()),
+        split=test.name,
     )
 
 

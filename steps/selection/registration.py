@@ -1,4 +1,4 @@
-"""Registration of a challenger that was promoted."""
+"""Registration of a challenger: as the champion, or as the challenger of the champion."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from steps.data.reference import Reference
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats
 from steps.registry.anchor import ANCHOR, SELF
+from steps.registry.challengers import register_as_challenger, version_of_model
 from steps.registry.champion_changes import register_champion
 from steps.registry.champion_model import log_champion_model
 from steps.registry.model_card import model_card, model_card_page
@@ -52,16 +53,56 @@ def register_challenger(
     Raises:
         RegistryError: The champion has changed since the comparison.
     """
-    card = _log_model_card(challenger, splits, decision.reason, pictures)
-    refitted = challenger.lineage.was_refitted
-    fitted_on = splits.training_and_validation() if refitted else splits.training
-    write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
-    reference = Reference.of(fitted_on.X, challenger.scores)
-    model_uri = log_champion_model(challenger.scorer, fingerprints, reference)
+    model_uri, card = _log_model(challenger, fingerprints, splits, decision.reason, pictures)
     tags = _version_tags(challenger, splits, decision.reason)
     compared_with = incumbent.version if incumbent else None
     tags[ANCHOR] = incumbent.anchor if incumbent and not decision.becomes_anchor else SELF
     return register_champion(model_uri, model_name, tags, card, compared_with)
+
+
+def register_unpromoted(
+    challenger: Challenger,
+    fingerprints: RowFingerprints,
+    splits: LoggedSplits,
+    reason: str,
+    model_name: str,
+    pictures: dict[str, bytes],
+) -> str:
+    """Register a challenger that was not promoted under the alias `challenger`.
+
+    Args:
+        challenger: The challenger.
+        fingerprints: The rows that it was fitted and selected on.
+        splits: The splits that it comes from.
+        reason: Why it was not promoted.
+        model_name: The registered model.
+        pictures: Plots of all candidates, as PNG by file name.
+
+    Returns:
+        Its version, which is an earlier one if the same model is the challenger already.
+    """
+    if present := version_of_model(model_name, challenger.lineage.model_run_id):
+        return present
+    model_uri, card = _log_model(challenger, fingerprints, splits, reason, pictures)
+    return register_as_challenger(
+        model_uri, model_name, _version_tags(challenger, splits, reason), card
+    )
+
+
+def _log_model(
+    challenger: Challenger,
+    fingerprints: RowFingerprints,
+    splits: LoggedSplits,
+    reason: str,
+    pictures: dict[str, bytes],
+) -> tuple[str, str]:
+    """Log the model card and the MLflow model; return the model's URI and the card."""
+    card = _log_model_card(challenger, splits, reason, pictures)
+    refitted = challenger.lineage.was_refitted
+    fitted_on = splits.training_and_validation() if refitted else splits.training
+    write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
+    reference = Reference.of(fitted_on.X, challenger.scores)
+    return log_champion_model(challenger.scorer, fingerprints, reference), card
 
 
 def write_example(scorer: Path, rows: pd.DataFrame) -> None:

@@ -73,8 +73,7 @@ def upgrade(engine: sa.Engine) -> None:
 
 def _upgrade(connection: sa.Connection) -> None:
     with connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
+        lock_upgrades(connection)
         version = version_of(connection)
         if version > SCHEMA_VERSION:
             raise LogUnavailableError(
@@ -86,6 +85,12 @@ def _upgrade(connection: sa.Connection) -> None:
         metadata.create_all(connection)
         connection.execute(schema_version.delete())
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+
+
+def lock_upgrades(connection: sa.Connection) -> None:
+    """Let one transaction at a time change tables; those of SQLite hold its write lock anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7221)"))
 
 
 def _wait_long_for_lock(connection: sa.Connection) -> None:

@@ -66,6 +66,17 @@ ground_truth = sa.Table(
     sa.Column("recorded_at", UtcDateTime, nullable=False),
 )
 
+# Scores of a challenger. A log of version 2 may lack this table: earlier releases did not have it.
+shadow_predictions = sa.Table(
+    "shadow_predictions",
+    metadata,
+    sa.Column("prediction_id", sa.String(36), primary_key=True),
+    sa.Column("model_version", sa.String(32), primary_key=True),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("label", sa.Integer, nullable=False),  # the predicted one
+    sa.Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
 schema_version = sa.Table(
     "schema_version", metadata, sa.Column("version", sa.Integer, nullable=False)
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from serving.errors import LogUnavailableError, one_line
 from serving.log.database.engine import READ_ONLY
+from serving.log.database.schema import shadow_predictions
 
 logger = logging.getLogger("ml-pipes")
 
@@ -36,7 +37,10 @@ def compact(engine: sa.Engine) -> None:
     outside = engine.execution_options(isolation_level="AUTOCOMMIT", **READ_ONLY)
     with outside.connect() as connection:
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("VACUUM predictions, ground_truth")
+            tables = "predictions, ground_truth"
+            if sa.inspect(connection).has_table(shadow_predictions.name):
+                tables += f", {shadow_predictions.name}"
+            connection.exec_driver_sql(f"VACUUM {tables}")
             return
         raw = connection.connection.driver_connection
         try:

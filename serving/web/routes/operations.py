@@ -1,5 +1,7 @@
 """Routes for operators: the current champion, health and metrics."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -8,18 +10,38 @@ from starlette.concurrency import run_in_threadpool
 
 from serving.model.features import Feature
 from serving.web import metrics
+from serving.web.loading import LoadedChampion
 from serving.web.openapi import OPERATIONS, problems
-from serving.web.routes.requests import champions_of, json_response, log_of
+from serving.web.routes.requests import champions_of, json_response, log_of, shadow_of
 from serving.web.routes.scoring import ModelVersion
+from serving.web.shadow import Shadow
 
 router = APIRouter()
+
+
+class ShadowDescription(BaseModel):
+    """The challenger that scores in the shadow.
+
+    `name` and the fields after it are null while there is none. `trouble` is the reason why rows
+    are not scored by it.
+    """
+
+    name: str | None
+    version: str | None
+    run_id: str | None
+    threshold: float | None
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    loaded_at: str | None
+    trouble: str | None
 
 
 class ChampionDescription(ModelVersion):
     """The current champion.
 
     The second of `classes` is the value of the target that stands for class 1, the first that for
-    class 0. `trouble` is the reason why a newer champion could not be loaded.
+    class 0. `trouble` is the reason why a newer champion could not be loaded. `shadow` is null if
+    the service has no shadow.
     """
 
     uri: str
@@ -35,6 +57,7 @@ class ChampionDescription(ModelVersion):
     tags: dict[str, str]
     loaded_at: str
     trouble: str | None
+    shadow: ShadowDescription | None
 
 
 class Readiness(BaseModel):
@@ -79,8 +102,25 @@ async def model(request: Request) -> Response:
             "tags": champion.source.tags,
             "loaded_at": champion.loaded_at.isoformat(),
             "trouble": champions.last_error,
+            "shadow": _describe_shadow(shadow_of(request), champion),
         }
     )
+
+
+def _describe_shadow(shadow: Shadow | None, champion: LoadedChampion) -> dict[str, Any] | None:
+    if shadow is None:
+        return None
+    challenger = shadow.challenger
+    return {
+        "name": challenger.model.name if challenger else None,
+        "version": challenger.model.version if challenger else None,
+        "run_id": challenger.model.run_id if challenger else None,
+        "threshold": challenger.scorer.manifest.threshold if challenger else None,
+        "metrics": challenger.source.metrics if challenger else {},
+        "tags": challenger.source.tags if challenger else {},
+        "loaded_at": challenger.loaded_at.isoformat() if challenger else None,
+        "trouble": shadow.trouble(champion),
+    }
 
 
 @router.get("/health/live", tags=[OPERATIONS], responses=problems())
@@ -110,6 +150,9 @@ async def ready(request: Request) -> Response:
 async def prometheus(request: Request) -> Response:
     """Return the metrics of the service for Prometheus."""
     status, version = log_of(request).status(), champions_of(request).version
+    shadow = shadow_of(request)
+    challenger = shadow.challenger if shadow else None
+    shadow_version = challenger.model.version if challenger else None
     # With all routes and statuses it takes 8 ms.
-    exposition = await run_in_threadpool(metrics.exposition, status, version)
+    exposition = await run_in_threadpool(metrics.exposition, status, version, shadow_version)
     return Response(exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})

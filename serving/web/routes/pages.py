@@ -23,7 +23,13 @@ from serving.web.json_body import MOST_NAMES
 from serving.web.loading import LoadedChampion
 from serving.web.openapi import MOST_CHOICES
 from serving.web.problems import invalid, status_of
-from serving.web.routes.requests import champions_of, check_media_type, log_of, predictor_of
+from serving.web.routes.requests import (
+    champions_of,
+    check_media_type,
+    log_of,
+    predictor_of,
+    shadow_of,
+)
 
 RECENT_ROWS = 20
 FORM = "application/x-www-form-urlencoded"
@@ -118,6 +124,7 @@ async def _root(
 ) -> HTMLResponse:
     log = log_of(request)
     champion = champions_of(request).loaded
+    shadow = shadow_of(request)
     counts, recent, log_error = await run_in_threadpool(_logged, log)
     return _page(
         "root.html",
@@ -127,6 +134,9 @@ async def _root(
         most_choices=MOST_CHOICES,
         load_error=champions_of(request).last_error,
         metrics=_metrics(champion),
+        shadow=shadow,
+        shadow_trouble=shadow.trouble(champion) if shadow and champion else None,
+        shadow_metrics=_metrics(shadow.challenger if shadow else None),
         log=log.status(),
         counts=counts,
         recent=recent,

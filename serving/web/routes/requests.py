@@ -12,6 +12,7 @@ from serving.web.champions import ChampionWatch
 from serving.web.json_body import SHOWN_CHARACTERS
 from serving.web.predictor import IDEMPOTENCY_HEADER, Predictor
 from serving.web.problems import invalid
+from serving.web.shadow import Shadow
 
 IDEMPOTENCY_KEY = IDEMPOTENCY_HEADER.lower().encode()
 JSON = "application/json"
@@ -35,6 +36,12 @@ def predictor_of(request: Request) -> Predictor:
     """Return the predictor."""
     predictor: Predictor = request.app.state.predictor
     return predictor
+
+
+def shadow_of(request: Request) -> Shadow | None:
+    """Return the shadow, None if the service has none."""
+    shadow: Shadow | None = request.app.state.shadow
+    return shadow
 
 
 def check_media_type(request: Request, *expected: str) -> str:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from serving.errors import LogUnavailableError
 from serving.log.database.engine import connect
-from serving.log.database.schema import predictions
+from serving.log.database.schema import predictions, shadow_predictions
 from serving.log.ground_truth import Label
+from serving.log.shadow_predictions import ShadowLog, ShadowPrediction
 from serving.model.prediction import ModelIdentity
 from steps.prediction_log.export import export
 from steps.prediction_log.purge import purge
@@ -212,3 +214,22 @@ def test_export_of_texts_keeps_numbers(uri, tmp_path, suffix):
     assert table["job"].isna().sum() == 1
     assert table["age"].astype(float).tolist() == [31.5] * 3
     assert list(tmp_path.glob(".out*")) == []
+
+
+def test_shadow_predictions_are_exported_and_purged_with_their_predictions(january, tmp_path):
+    ids = stored_ids(january)
+    shadow = ShadowLog(january)
+    shadow.write([ShadowPrediction(ids[0], "4", 0.5, 1, on_day(1))])
+    shadow.write([ShadowPrediction(ids[3], "4", 0.25, 0, on_day(2))])
+    shadow.write([ShadowPrediction("deleted", "4", 0.25, 0, on_day(1))])
+    shadow.close()
+    export(january, tmp_path / "all.parquet", None, None)
+    table = pd.read_parquet(tmp_path / "all.parquet").set_index("prediction_id")
+    assert table["shadow_score"].dropna().to_dict() == {ids[0]: 0.5, ids[3]: 0.25}
+    assert table.loc[ids[0], ["shadow_model_version", "shadow_label"]].tolist() == ["4", 1]
+    purge(january, on_day(2))
+    engine = connect(january)
+    with engine.connect() as connection:
+        kept = connection.execute(sa.select(shadow_predictions.c.prediction_id)).scalars().all()
+    engine.dispose()
+    assert kept == [ids[3]]

@@ -1,0 +1,105 @@
+"""Shadow predictions: scores of a challenger for logged predictions, stored on a best effort.
+
+They are no part of an answer. Hence their commits do not wait for the disk, and they never go to
+the spool. A log of an earlier release gets the table when the first rows are written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.log.database.engine import connect
+from serving.log.database.migrations import lock_upgrades
+from serving.log.database.schema import shadow_predictions
+from serving.log.database.write_connection import WriteConnection
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPrediction:
+    """The score of a challenger for the row of a logged prediction."""
+
+    prediction_id: str
+    model_version: str
+    score: float
+    label: int
+    created_at: datetime
+
+
+class ShadowLog:
+    """Writes shadow predictions to the prediction log, from one thread."""
+
+    def __init__(self, uri: str) -> None:
+        self._engine = connect(uri)
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
+        if self._is_sqlite:
+            sa.event.listen(self._engine, "connect", _do_not_wait_for_disk)
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        self._insert = insert(shadow_predictions).on_conflict_do_nothing()
+        self._writer = WriteConnection(self._engine)
+        self._has_table = False
+
+    def write(self, rows: Sequence[ShadowPrediction]) -> None:
+        """Store `rows` in one transaction; rows that are stored already are left as they are.
+
+        Raises:
+            SQLAlchemyError: the log is unavailable.
+        """
+        try:
+            with self._writer.transaction() as connection:
+                if not self._is_sqlite:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+                if not self._has_table:
+                    _create_table(connection)
+                connection.execute(self._insert, [asdict(row) for row in rows])
+        except SQLAlchemyError:
+            self._has_table = False  # the log may have been replaced
+            raise
+        self._has_table = True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+        self._engine.dispose()
+
+
+def has_shadow_predictions(connection: sa.Connection) -> bool:
+    """Return whether the log has the table; one of an earlier release may not."""
+    return sa.inspect(connection).has_table(shadow_predictions.name)
+
+
+def holds_shadow_predictions(connection: sa.Connection) -> bool:
+    """Return whether the log has any shadow prediction."""
+    if not has_shadow_predictions(connection):
+        return False
+    return (
+        connection.execute(sa.select(shadow_predictions.c.prediction_id).limit(1)).first()
+        is not None
+    )
+
+
+def shadow_predictions_of(
+    connection: sa.Connection, prediction_ids: Sequence[str]
+) -> dict[str, ShadowPrediction]:
+    """Return the latest shadow prediction of each prediction that has one."""
+    query = (
+        sa.select(shadow_predictions)
+        .where(shadow_predictions.c.prediction_id.in_(prediction_ids))
+        .order_by(shadow_predictions.c.created_at)
+    )
+    found = connection.execute(query).mappings()
+    return {row["prediction_id"]: ShadowPrediction(**row) for row in found}
+
+
+def _create_table(connection: sa.Connection) -> None:
+    """Create the table if it is missing; safe in several processes at once."""
+    lock_upgrades(connection)
+    shadow_predictions.create(connection, checkfirst=True)
+
+
+def _do_not_wait_for_disk(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,0 +1,236 @@
+"""Champion and challenger on the same labelled predictions.
+
+The challenger scored them in the shadow of the service, right after the champion had answered. So
+both versions are older than these rows and their labels, and neither has learned from them.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+
+from serving.log.paired_queries import COLUMNS, stream_pairs
+from serving.log.queries import Cursor, start_of_last
+from steps.data.fingerprints import RowFingerprints
+from steps.data.splits import Split
+from steps.evaluation.chance import ChanceTest
+from steps.evaluation.metrics import Floats
+from steps.monitoring.label_coverage import describe_coverage_bias
+from steps.monitoring.monitored_champion import MonitoredChampion
+from steps.monitoring.performance import MIN_LABELS_PER_CLASS
+from steps.monitoring.window import ROWS_PER_CHUNK
+from steps.registry.anchor import SELF, anchor_of
+from steps.registry.challengers import find_challenger
+from steps.registry.champion_changes import exclusive_champion_change, promote_challenger
+from steps.registry.champion_model import FINGERPRINTS_IN_MODEL
+from steps.registry.history import log_champion_history
+from steps.registry.versions import download_version, find_champion
+from steps.selection.incumbent import Incumbent
+from steps.selection.promotion import MARGINS, Comparison, Decision, compare, decide
+
+logger = logging.getLogger("ml-pipes")
+
+LIVE = "live"
+# Tags of a monitoring run.
+CHALLENGER_VERSION, VERDICT, PROMOTED = (
+    "challenger_version",
+    "challenger_verdict",
+    "challenger_promoted",
+)
+
+
+@dataclass(frozen=True)
+class ShadowComparison:
+    """The predictions that champion and challenger both made.
+
+    Attributes:
+        metric: the champion metric.
+        champion: the champion's version.
+        challenger: the challenger's version.
+        rows: all these predictions, oldest first, with `paired_queries.COLUMNS`.
+    """
+
+    metric: str
+    champion: ModelVersion
+    challenger: ModelVersion
+    rows: pd.DataFrame
+
+    @property
+    def labelled(self) -> pd.DataFrame:
+        """The rows with ground truth."""
+        return self.rows[self.rows["true_label"].notna()]
+
+    @property
+    def obstacle(self) -> str:
+        """The reason why the two cannot be compared; empty if they can."""
+        positives = int((self.labelled["true_label"] == 1).sum())
+        negatives = len(self.labelled) - positives
+        if min(positives, negatives) < MIN_LABELS_PER_CLASS:
+            return (
+                f"{positives} positive and {negatives} negative labels for the "
+                f"{len(self.rows):,} predictions of both; at least {MIN_LABELS_PER_CLASS} of each "
+                "class are required"
+            )
+        for role, prefix in (("champion", ""), ("challenger", "shadow_")):
+            if bias := describe_coverage_bias(self._coverage(prefix)):
+                return f"labels do not cover the {role}'s scores evenly: {bias}"
+        return ""
+
+    def compared(self, metric: str) -> Comparison:
+        """Return the paired difference of a metric on the labelled rows.
+
+        There must be no `obstacle`.
+        """
+        test, scores, incumbent = self._as_test()
+        compared = compare(metric, test, scores, incumbent)
+        assert compared is not None  # the labels suffice, and neither version has seen the rows
+        return compared
+
+    def decide(self, ours: RowFingerprints | None, theirs: RowFingerprints | None) -> Decision:
+        """Decide as a selection with `promotion=auto` does.
+
+        The anchor has not scored these rows. Where that rule needs it, because champion and anchor
+        differ, the challenger must be significantly better than the champion.
+
+        Args:
+            ours: the rows that the challenger was fitted on.
+            theirs: the rows that the champion was fitted on.
+        """
+        if self.obstacle:
+            return Decision(False, self.obstacle)
+        test, scores, incumbent = self._as_test(theirs)
+        if not (chance := ChanceTest.of(test.y, scores)).better:
+            reason = "it ranks the labelled predictions no better than chance"
+            return Decision(False, f"{reason} (one-sided Mann-Whitney p = {chance.p_value:.2g})")
+        is_anchor = anchor_of(self.champion) == str(self.champion.version)
+        rule = "auto" if is_anchor and ours is not None else "significant"
+        fitted = ours or RowFingerprints(np.empty(0, np.uint64), 0, "")
+        return decide(rule, self.metric, test, scores, fitted, incumbent)
+
+    def _as_test(self, theirs: RowFingerprints | None = None) -> tuple[Split, Floats, Incumbent]:
+        """Return the labelled rows, the challenger's scores of them, and the champion."""
+        labelled = self.labelled
+        frame = pd.DataFrame({"true_label": labelled["true_label"].to_numpy(np.int64)})
+        incumbent = Incumbent(
+            version=str(self.champion.version),
+            fingerprints=theirs,
+            scores=labelled["score"].to_numpy(np.float64),
+            unseen=np.ones(len(frame), bool),
+        )
+        test = Split(LIVE, Path(), frame, [], "true_label")
+        return test, labelled["shadow_score"].to_numpy(np.float64), incumbent
+
+    def _coverage(self, prefix: str) -> pd.DataFrame:
+        rows = self.rows
+        columns = {
+            "score": rows[f"{prefix}score"],
+            "alert": rows[f"{prefix}label"] == 1,
+            "labelled": rows["true_label"].notna(),
+        }
+        return pd.DataFrame(columns)
+
+
+def read_comparison(
+    connection: sa.Connection,
+    champion: MonitoredChampion,
+    since: datetime | None,
+    until: datetime | None,
+    last: int | None,
+) -> ShadowComparison | None:
+    """Read the predictions that both versions made; None without a challenger or any of these."""
+    model_name = champion.registered.name
+    challenger = find_challenger(model_name)
+    if challenger is None:
+        return None
+    start: datetime | Cursor | None = since
+    if last is not None:
+        start = start_of_last(connection, model_name, last)
+    registered_at = datetime.fromtimestamp(challenger.creation_timestamp / 1000, UTC)
+    chunks = stream_pairs(
+        connection,
+        model_name,
+        champion.run_id,
+        str(challenger.version),
+        registered_at,
+        start,
+        until,
+        ROWS_PER_CHUNK,
+    )
+    frames = [pd.DataFrame(chunk, columns=list(COLUMNS)) for chunk in chunks]
+    if not frames:
+        return None
+    rows = pd.concat(frames, ignore_index=True).astype({"true_label": "Int64"})
+    return ShadowComparison(champion.metric, champion.registered, challenger, rows)
+
+
+def log_comparison(comparison: ShadowComparison) -> None:
+    """Log the comparison to the active run, and its outcome to the terminal."""
+    version = str(comparison.challenger.version)
+    mlflow.log_metrics(
+        {"shadow_predictions": len(comparison.rows), "shadow_labels": len(comparison.labelled)}
+    )
+    verdict = comparison.obstacle
+    if not verdict:
+        for metric in MARGINS:
+            mlflow.log_metrics(_metrics(comparison.compared(metric)))
+        verdict = str(comparison.compared(comparison.metric))
+    mlflow.set_tags({CHALLENGER_VERSION: version, VERDICT: verdict})
+    logger.info("challenger version %s: %s", version, verdict)
+
+
+def _metrics(compared: Comparison) -> dict[str, float]:
+    name, interval = compared.metric, compared.difference.interval
+    return {
+        f"shadow_{name}": compared.challenger,
+        f"shadow_{name}_champion": compared.incumbent,
+        f"shadow_{name}_difference": compared.difference.value,
+        f"shadow_{name}_difference_low": interval.low,
+        f"shadow_{name}_difference_high": interval.high,
+    }
+
+
+def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, run: Run) -> bool:
+    """Make the challenger the champion if it wins; return whether it did."""
+    name, version = champion.registered.name, str(comparison.challenger.version)
+    decision = comparison.decide(
+        _fingerprints(comparison.challenger), _fingerprints(comparison.champion)
+    )
+    promoted = decision.promoted
+    if promoted:
+        with exclusive_champion_change(name):
+            if not _unchanged(comparison):
+                logger.info("not promoted: champion or challenger have changed meanwhile")
+                return False
+            anchor = SELF if decision.becomes_anchor else anchor_of(comparison.champion)
+            promote_challenger(
+                name, version, champion.version, run.info.run_id, decision.reason, anchor
+            )
+            log_champion_history(name)
+    tags = {PROMOTED: str(promoted).lower(), "promotion_decision": decision.reason}
+    for tag, value in tags.items():
+        mlflow.MlflowClient().set_tag(run.info.run_id, tag, value)
+    outcome = "is the champion" if promoted else "is not promoted"
+    logger.info("version %s of %s %s: %s", version, name, outcome, decision.reason)
+    return promoted
+
+
+def _unchanged(comparison: ShadowComparison) -> bool:
+    """Return whether champion and challenger are still those that were compared."""
+    present = find_champion(comparison.champion.name), find_challenger(comparison.champion.name)
+    compared = comparison.champion, comparison.challenger
+    return all(
+        found is not None and found.version == other.version
+        for found, other in zip(present, compared, strict=True)
+    )
+
+
+def _fingerprints(version: ModelVersion) -> RowFingerprints | None:
+    with download_version(version.name, str(version.version)) as model:
+        return RowFingerprints.read(model / FINGERPRINTS_IN_MODEL)
