@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -26,7 +25,7 @@ from serving.secrets import MaskingFormatter
 from serving.settings import ServiceSettings, read_log_settings, read_service_settings
 from serving.web import openapi, problems
 from serving.web.challengers import ChallengerWatch
-from serving.web.champions import ChampionWatch
+from serving.web.champions import ChampionWatch, keep_present_objects
 from serving.web.open_access import OpenAccess
 from serving.web.predictor import Predictor
 from serving.web.routes import operations, pages, prediction_log, scoring
@@ -55,9 +54,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         app.state.champions = champions
         app.state.shadow = shadow = await asyncio.to_thread(_open_shadow, settings, log)
         app.state.predictor = Predictor(champions, log, shadow)
-        # Objects loaded now are permanent: collections would delay requests.
-        gc.collect()
-        gc.freeze()
+        keep_present_objects()
         try:
             yield
         finally:

@@ -5,17 +5,17 @@ the spool. A log of an earlier release gets the table when the first rows are wr
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from serving.log.database.engine import connect
 from serving.log.database.migrations import lock_upgrades
-from serving.log.database.schema import shadow_predictions
+from serving.log.database.multi_row_insert import Row, insert_rows
+from serving.log.database.schema import UtcDateTime, shadow_predictions
 from serving.log.database.write_connection import WriteConnection
 
 
@@ -38,8 +38,8 @@ class ShadowLog:
         self._is_sqlite = self._engine.dialect.name == "sqlite"
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _do_not_wait_for_disk)
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        self._insert = insert(shadow_predictions).on_conflict_do_nothing()
+        time_type = UtcDateTime().dialect_impl(self._engine.dialect)
+        self._as_driver_time = time_type.bind_processor(self._engine.dialect) or _unchanged
         self._writer = WriteConnection(self._engine)
         self._has_table = False
 
@@ -55,16 +55,30 @@ class ShadowLog:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 if not self._has_table:
                     _create_table(connection)
-                connection.execute(self._insert, [asdict(row) for row in rows])
+                insert_rows(
+                    connection,
+                    shadow_predictions,
+                    [self._encode(row) for row in rows],
+                    ignore_present=True,
+                )
         except SQLAlchemyError:
             self._has_table = False  # the log may have been replaced
             raise
         self._has_table = True
 
+    def _encode(self, row: ShadowPrediction) -> Row:
+        """Return the values of `row` as the driver takes them, in the order of the columns."""
+        created_at = self._as_driver_time(row.created_at)
+        return row.prediction_id, row.model_version, row.score, row.label, created_at
+
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
         self._engine.dispose()
+
+
+def _unchanged(value: datetime) -> datetime:
+    return value
 
 
 def has_shadow_predictions(connection: sa.Connection) -> bool:

@@ -16,13 +16,13 @@ from serving.log.database.migrations import upgrade
 from serving.log.database.schema import predictions
 from serving.log.database.space import compact
 from serving.log.write_request import WriteRequest
-from serving.log.writer import COLUMNS, LogWriter
+from serving.log.writer import LogWriter
 from serving.private_files import create_private_folder
 from serving.secrets import HIDDEN, SECRET_PARAMETERS
 from serving.settings import read_log_settings
 
 ROWS_PER_MOVE = 1_000
-CREATED_AT = COLUMNS.index("created_at")
+CREATED_AT = predictions.c.keys().index("created_at")
 # Parameters of a PostgreSQL URL that select the server, the database or the schema.
 IDENTITY_PARAMETERS = ("dbname", "host", "hostaddr", "options", "port", "service", "user")
 DEFAULT_PORT = 5432

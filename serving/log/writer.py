@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from serving.errors import LogUnavailableError, one_line
 from serving.log.database.engine import probe
+from serving.log.database.multi_row_insert import Row, insert_rows
 from serving.log.database.schema import UtcDateTime, predictions
 from serving.log.database.write_connection import WriteConnection
 from serving.log.write_request import (
@@ -28,13 +28,6 @@ from serving.model.prediction import Prediction
 
 logger = logging.getLogger("ml-pipes")
 
-# The driver's values of one row, in the order of the table's columns.
-Row = tuple[Any, ...]
-
-COLUMNS = tuple(predictions.c.keys())
-# Rows in one statement. Few statements, since SQLite's module releases Python's lock around
-# each; few sizes, since each size is prepared once. PostgreSQL takes at most 65,535 values.
-SIZES = (512, 64, 8, 1)
 # A connection that fails sooner was lost while idle: the transaction is tried once more.
 LOST_WHILE_IDLE_SECONDS = 1.0
 # Raised by a database or its driver for values, not for its own state.
@@ -133,7 +126,7 @@ class LogWriter:
         model, source, request_id = request.model, request.source, request.request_id
         digested = request_id is not None and not self._log_features
         for row in request.rows:
-            # In the order of COLUMNS: a tuple goes to the driver as it is.
+            # In the order of the table's columns: a tuple goes to the driver as it is.
             yield (
                 row.prediction_id,
                 request_id,
@@ -152,23 +145,13 @@ class LogWriter:
             )
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Row], ignore_present: bool) -> None:
-        start = 0
-        for size in SIZES:
-            while len(rows) - start >= size:
-                flat = tuple(chain.from_iterable(rows[start : start + size]))
-                statement = _insert_statement(size, connection.dialect.name, ignore_present)
-                connection.exec_driver_sql(statement, flat)
-                self._connection.note_progress()
-                start += size
-
-
-@cache
-def _insert_statement(size: int, dialect: str, ignore_present: bool) -> str:
-    values = f"({', '.join(['?' if dialect == 'sqlite' else '%s'] * len(COLUMNS))})"
-    return (
-        f"INSERT INTO predictions ({', '.join(COLUMNS)}) VALUES {', '.join([values] * size)}"  # noqa: S608
-        f"{' ON CONFLICT (prediction_id) DO NOTHING' if ignore_present else ''}"
-    )
+        insert_rows(
+            connection,
+            predictions,
+            rows,
+            ignore_present=ignore_present,
+            note_progress=self._connection.note_progress,
+        )
 
 
 def _answer_keyed(

@@ -25,9 +25,11 @@ logger = logging.getLogger("ml-pipes")
 
 MOST_WAITING_ROWS = 20_000
 # Rows gather for so long: few transactions, and few turns of Python's lock, disturb requests.
-LINGER_SECONDS = 0.1
-# Rows scored and stored at once: Python's lock is not held for long.
-ROWS_AT_ONCE = 256
+LINGER_SECONDS = 0.25
+# Rows scored at once: Python's lock is not held for long.
+SCORED_ROWS = 64
+# Rows stored at once: each transaction may make the log's writer wait.
+STORED_ROWS = 1_024
 # A service that ends scores waiting rows for so long.
 DRAIN_SECONDS = 3.0
 
@@ -114,7 +116,7 @@ class Shadow:
             self._process(self._take())
 
     def _take(self) -> list[_Answered]:
-        count = min(len(self._waiting), ROWS_AT_ONCE)
+        count = min(len(self._waiting), STORED_ROWS)
         return [self._waiting.popleft() for _ in range(count)]
 
     def _process(self, answered: list[_Answered]) -> None:
@@ -132,7 +134,14 @@ class Shadow:
             if refusal:
                 _drop(len(items), "refused")
             else:
-                self._store(self._score(challenger, [item.row for item in items]))
+                rows = [item.row for item in items]
+                self._store(
+                    [
+                        scored
+                        for start in range(0, len(rows), SCORED_ROWS)
+                        for scored in self._score(challenger, rows[start : start + SCORED_ROWS])
+                    ]
+                )
 
     def _score(self, challenger: LoadedChampion, rows: list[Prediction]) -> list[ShadowPrediction]:
         """Return the scores of those rows that the challenger accepts."""

@@ -190,6 +190,18 @@ def reused_steps(output: str) -> set[str]:
     return {line.split(":")[0] for line in output.splitlines() if "unchanged; reusing run" in line}
 
 
+def select(workspace, step_runs, engines: str, **parameters: str):
+    """Run `select_champion` for the candidates of `engines`, without a refit."""
+    training_runs = [step_runs[f"train_{engine}"].info.run_id for engine in engines.split(",")]
+    return workspace.run(
+        "select_champion",
+        data_run_id=step_runs["load_data"].info.run_id,
+        training_run_ids=",".join(training_runs),
+        refit="false",
+        **parameters,
+    )
+
+
 def monitoring_runs(workspace, model_name):
     experiment = workspace.client.get_experiment_by_name(f"{model_name} monitoring")
     return workspace.client.search_runs([experiment.experiment_id])  # newest first

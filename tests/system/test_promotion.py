@@ -5,16 +5,7 @@ import pytest
 
 from steps.registry.champion_changes import ROLLBACK, SELECTION
 from steps.registry.pending_change import PENDING, PendingChange
-
-
-def select(workspace, steps, engines: str, **parameters: str):
-    return workspace.run(
-        "select_champion",
-        data_run_id=steps["load_data"].info.run_id,
-        training_run_ids=",".join(steps[f"train_{e}"].info.run_id for e in engines.split(",")),
-        refit="false",
-        **parameters,
-    )
+from tests.support.workspaces import select
 
 
 @pytest.fixture(scope="module")

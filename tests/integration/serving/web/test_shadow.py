@@ -170,7 +170,7 @@ def test_full_queue_drops_rows_and_no_answer(
 
 def test_end_of_service_is_bounded(tiny_model, challenger, registry, database, monkeypatch, caplog):
     monkeypatch.setattr(shadow, "DRAIN_SECONDS", 0.1)
-    monkeypatch.setattr(shadow, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(shadow, "STORED_ROWS", 1)
     monkeypatch.setattr(ShadowLog, "write", lambda *_: time.sleep(0.08))
     registry.move(challenger)
     before = dropped("closing")
