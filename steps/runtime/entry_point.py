@@ -104,7 +104,7 @@ def _run(function: Callable[..., None], title: str, launched: bool) -> None:
         names = list(inspect.signature(function).parameters)
         values = parse(names, sys.argv[1:], title, function.__doc__)
         log_long_parameters(sys.argv[1:])
-        with live_line(), working("at work", title), capturing(run.info.run_id):
+        with live_line(), working("", title), capturing(run.info.run_id):
             function(**values)
         status = RunStatus.FINISHED
     except (Exception, KeyboardInterrupt) as error:

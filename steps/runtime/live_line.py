@@ -39,7 +39,7 @@ class Work:
     def line(self, columns: int) -> str:
         """Return the work as a line that does not wrap on a terminal of this width."""
         minutes, seconds = divmod(int(max(time.time() - self.since, 0)), 60)
-        text = f"{self.step}  {minutes}:{seconds:02}  {' '.join(self.doing.split())}"
+        text = f"{self.step}  {minutes}:{seconds:02}  {' '.join(self.doing.split())}".rstrip()
         return text if len(text) < columns else f"{text[: columns - 2]}…"
 
 
@@ -82,7 +82,7 @@ def working(doing: str, step: str = "") -> Iterator[None]:
     if before is None and not step:
         yield
         return
-    if before is None or step:
+    if before is None or step not in ("", before.step):
         shown = Work(step, time.time(), doing)
     else:
         shown = replace(before, doing=doing)
@@ -91,7 +91,8 @@ def working(doing: str, step: str = "") -> Iterator[None]:
         yield
     finally:
         if before is not None:
-            _write(file, before)
+            # A step that was announced by the process that started it does not start again.
+            _write(file, replace(before, doing="finishing") if before.step == step else before)
 
 
 def is_drawn() -> bool:

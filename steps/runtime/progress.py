@@ -23,7 +23,7 @@ WORK = {
     "importance": "measuring the importance of columns",
     "drawing": "drawing",
     "recording": "recording in MLflow",
-    "judging": "judging",
+    "judging": "evaluating",
 }
 
 # Seconds of this process by kind of work; evaluated by `benchmarks.step_durations`.
