@@ -79,7 +79,7 @@ def format_next(pages: Pages | None, links: dict[str, str], model_name: str, ver
         commands += _commands_for_champion(model_name)
     parts = ["\n  ".join(["Next:", *commands[:SHOWN_COMMANDS]])] if commands else []
     if pages:
-        title = f"Pages, once `{pages.command}` runs:" if pages.command else "Pages:"
+        title = "Pages, once the first command runs:" if pages.command else "Pages:"
         width = max(map(len, links))
         rows = [f"{name.ljust(width)}  {pages.address(link)}" for name, link in links.items()]
         parts.append("\n  ".join([title, *rows]))

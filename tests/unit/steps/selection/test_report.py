@@ -57,7 +57,7 @@ def test_end_has_commands_quoted_for_the_shell_and_links():
         "  MLPIPES_MODEL_URI='models:/fraud detection@champion' make serve",
         "  mlflow models serve -m 'models:/fraud detection@champion' -p 5002 --env-manager local",
         "",
-        "Pages, once `make ui` runs:",
+        "Pages, once the first command runs:",
         "  run   http://127.0.0.1:5000/#/experiments/1/runs/2",
         "  data  http://127.0.0.1:5000/#/experiments/1/runs/3/artifacts/data.html",
     ]
