@@ -175,4 +175,6 @@ def _is_for_terminal(record: logging.LogRecord) -> bool:
     library = record.name.split(".")[0]
     if library == OWN_LOGGER:
         return True
+    if record.name.startswith("mlflow.projects"):  # workflows report how their steps end
+        return False
     return record.levelno >= (_mlflow_level() if library == "mlflow" else logging.WARNING)
