@@ -1,5 +1,6 @@
 """The table of all columns of a source: kind, missing values, levels, and use."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -65,9 +66,9 @@ def _missing_ids(checked: CheckedTable) -> int:
 def format_columns(columns: Sequence[dict[str, Any]]) -> str:
     """Return the table as aligned text: at most 40 rows, at most 100 characters wide.
 
-    Three or more columns in succession that differ in nothing but the name share a row.
+    Three or more columns in succession that differ in nothing but a number in the name share a row.
     """
-    runs = [list(run) for _, run in groupby(columns, _without_name)]
+    runs = [list(run) for _, run in groupby(columns, _without_number)]
     shared = [
         part for run in runs for part in ([run] if len(run) >= SHARED else [[one] for one in run])
     ]
@@ -92,9 +93,10 @@ def format_columns(columns: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _without_name(column: dict[str, Any]) -> dict[str, Any]:
-    """Return what the table shows of a column besides its name."""
-    return {key: column[key] for key in ("kind", "missing", "levels", "becomes")}
+def _without_number(column: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what the table shows of a column, without the digits of its name."""
+    name = re.sub(r"\d+", "", column["name"])
+    return name, column["kind"], column["missing"], column["levels"], column["becomes"]
 
 
 def _names(run: list[dict[str, Any]]) -> str:

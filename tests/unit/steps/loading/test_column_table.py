@@ -30,14 +30,14 @@ def test_wide_tables_are_cut():
 def test_equal_columns_share_a_row():
     numbers = [COLUMN | {"name": f"V{place}"} for place in range(1, 29)]
     time, amount = COLUMN | {"name": "Time", "kind": "time"}, COLUMN | {"name": "Amount"}
-    other = COLUMN | {"name": "x", "missing": 0.5}
-    lines = format_columns([time, *numbers, other, amount]).splitlines()
+    other = COLUMN | {"name": "V29", "missing": 0.5}
+    lines = format_columns([time, *numbers, amount, other]).splitlines()
     assert [line.split("  ")[0] for line in lines] == [
         "column",
         "Time",
         "V1 … V28 (28 columns)",
-        "x",
         "Amount",
+        "V29",
     ]
     assert len(columns_as_csv(numbers).splitlines()) == 29
 
