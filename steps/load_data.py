@@ -18,6 +18,7 @@ from steps.loading.session import session
 from steps.loading.splitting import split_table
 from steps.preparation.prepared_splits import fit_preparations
 from steps.runtime.entry_point import step
+from steps.runtime.mlflow_pages import DATA_PAGE
 from steps.runtime.mlproject import entry_points
 from steps.runtime.parameter_types import as_parameter
 from steps.runtime.progress import timed
@@ -62,7 +63,7 @@ def load_data(
         with timed("recording"):
             log_splits(splits, folder)
         with timed("drawing"):
-            mlflow.log_text(data_page(splits), "data.html")
+            mlflow.log_text(data_page(splits), DATA_PAGE)
     description = splits.description
     warn_about_time(time_column, description)
     mlflow.set_tags({"split": description.split, "equal_rows": description.equal_rows})

@@ -17,11 +17,12 @@ from steps.registry.versions import champion_tags, check_name_is_free
 from steps.runtime.active_run import active_run
 from steps.runtime.entry_point import step
 from steps.runtime.errors import EngineFailedError, StepError
+from steps.runtime.mlflow_pages import DATA_PAGE, artifact_link, find_pages, run_link, version_link
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection.holdout_test import BETTER_THAN_CHANCE, WARNING
 from steps.selection.leaderboard import read_leaderboard
 from steps.selection.notes import describe_experiment, describe_workflow
-from steps.selection.report import format_leaderboard, format_summary
+from steps.selection.report import format_leaderboard, format_next, format_summary
 from steps.workflow.running import run_step, train
 
 logger = logging.getLogger("ml-pipes")
@@ -131,13 +132,23 @@ def report(steps: list[Run], metric: str, model_name: str) -> None:
     mlflow.set_tags({name: tags[name] for name in REPORTED_TAGS if name in tags})
     board = read_leaderboard(run_id)
     mlflow.set_tag(MLFLOW_RUN_NOTE, describe_workflow(board, metric, tags, model_name, steps))
-    describe_experiment(active_run(), model_name, tags["champion_version"])
+    version = tags["champion_version"]
+    describe_experiment(active_run(), model_name, version)
     copy_pictures(run_id)
     logger.info(
-        "\n%s\n\n%s",
+        "\n%s\n\n%s\n\n%s",
         format_leaderboard(board, metric),
         format_summary(board, tags, test, model_name),
+        format_next(find_pages(), links_of(steps[0], model_name, version), model_name, version),
     )
+
+
+def links_of(data: Run, model_name: str, version: str) -> dict[str, str]:
+    """Return the links to the pages that people read after a workflow, by name."""
+    links = {"run": run_link(active_run())}
+    if version:
+        links["version"] = version_link(model_name, version)
+    return links | {"data": artifact_link(data, DATA_PAGE)}
 
 
 def copy_pictures(selection_id: str) -> None:

@@ -97,7 +97,7 @@ class H2OEngine(Engine):
         mlflow.log_table(board, "h2o_leaderboard.json")
         self._warn_if_incomplete(automl, list(board["model_id"]))
         if board.empty:
-            raise EngineError("H2O AutoML trained no model; see its messages above")
+            raise EngineError("H2O AutoML trained no model")
         validation = splits.validation
         ranked = sorted(
             (self._trained(h2o.get_model(name), _algorithm(name)) for name in board["model_id"]),

@@ -19,6 +19,7 @@ from serving.model.java import use_java
 from steps.runtime.errors import EngineError
 from steps.runtime.ports import START_ATTEMPTS, free_port
 from steps.runtime.processes import supervised_process
+from steps.runtime.step_log import add_output
 
 # A proxy is bypassed for loopback; see `serving.loopback`.
 warnings.filterwarnings("ignore", "Proxy is defined in the environment", UserWarning)
@@ -92,6 +93,7 @@ def _local_server() -> Iterator[None]:
     """Run H2O on loopback only; `h2o.init` would open two UDP sockets on all addresses."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-")))
+        stack.callback(add_output, folder / OUTPUT_FILE)
         process = _start(stack, folder, folder / OUTPUT_FILE)
         try:
             with _failing_at_once_without(process, folder / OUTPUT_FILE):

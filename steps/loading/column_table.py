@@ -1,6 +1,8 @@
 """The table of all columns of a source: kind, missing values, levels, and use."""
 
+import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -10,7 +12,9 @@ from steps.data.row_keys import ROW_KEY
 from steps.loading.checks import CheckedTable
 from steps.loading.rules import Rules
 
-WIDTH, MOST_SHOWN = 100, 40
+WIDTH, COLUMN_WIDTH, MOST_SHOWN = 100, 32, 40
+# So many equal columns in succession share a row.
+SHARED = 3
 NOT_IN_TRAINING = "left out: it does not vary in the training rows"
 
 
@@ -60,31 +64,55 @@ def _missing_ids(checked: CheckedTable) -> int:
 
 
 def format_columns(columns: Sequence[dict[str, Any]]) -> str:
-    """Return the table as aligned text: at most 40 rows, at most 100 characters wide."""
+    """Return the table as aligned text: at most 40 rows, at most 100 characters wide.
+
+    Three or more columns in succession that differ in nothing but a number in the name share a row.
+    """
+    runs = [list(run) for _, run in groupby(columns, _without_number)]
+    shared = [
+        part for run in runs for part in ([run] if len(run) >= SHARED else [[one] for one in run])
+    ]
+    shown = _most_telling(shared)
     rows = [
         {
-            "column": column["name"],
-            "kind": column["kind"],
-            "missing": f"{column['missing']:.1%}" if column["missing"] else "",
-            "levels": "" if column["levels"] is None else f"{column['levels']:,}",
-            "what happens": column["becomes"],
+            "column": _names(run),
+            "kind": run[0]["kind"],
+            "missing": f"{run[0]['missing']:.1%}" if run[0]["missing"] else "",
+            "levels": "" if run[0]["levels"] is None else f"{run[0]['levels']:,}",
+            "what happens": run[0]["becomes"],
         }
-        for column in _most_telling(columns)
+        for run in shown
     ]
-    widths = {"column": 28, "kind": 11, "missing": 7, "levels": 7}
+    widths = {"column": COLUMN_WIDTH, "kind": 11, "missing": 7, "levels": 7}
     widths |= {key: min(width, _widest(rows, key)) for key, width in widths.items()}
     widths["what happens"] = WIDTH - sum(widths.values()) - 2 * len(widths)
     heading = dict(zip(widths, widths, strict=True))
     lines = [_line(row, widths) for row in [heading, *rows]]
-    if len(columns) > MOST_SHOWN:
-        lines.append(f"... and {len(columns) - MOST_SHOWN:,} more: see columns.csv")
+    if more := len(columns) - sum(map(len, shown)):
+        lines.append(f"... and {more:,} more: see columns.csv")
     return "\n".join(lines)
 
 
-def _most_telling(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most 40 columns in their order, numbers the last to be chosen."""
-    places = sorted(range(len(columns)), key=lambda place: columns[place]["kind"] == "number")
-    return [columns[place] for place in sorted(places[:MOST_SHOWN])]
+def _without_number(column: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what the table shows of a column, without the digits of its name."""
+    name = re.sub(r"\d+", "", column["name"])
+    return name, column["kind"], column["missing"], column["levels"], column["becomes"]
+
+
+def _names(run: list[dict[str, Any]]) -> str:
+    """Return the first and the last name of columns that share a row, and their number."""
+    first, last = run[0]["name"], run[-1]["name"]
+    if len(run) == 1:
+        return str(first)
+    suffix = f" ({len(run):,} columns)"
+    width = (COLUMN_WIDTH - len(suffix) - len(" … ")) // 2
+    return f"{_cut(first, width)} … {_cut(last, width)}{suffix}"
+
+
+def _most_telling(runs: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Return the columns of at most 40 rows in their order, numbers the last to be chosen."""
+    places = sorted(range(len(runs)), key=lambda place: runs[place][0]["kind"] == "number")
+    return [runs[place] for place in sorted(places[:MOST_SHOWN])]
 
 
 def columns_as_csv(columns: Sequence[dict[str, Any]]) -> str:
@@ -99,7 +127,11 @@ def _widest(rows: list[dict[str, str]], key: str) -> int:
 def _line(row: dict[str, str], widths: dict[str, int]) -> str:
     cells = []
     for key, width in widths.items():
-        text = " ".join(row[key].split())
-        text = text if len(text) <= width else f"{text[: width - 1]}…"
+        text = _cut(row[key], width)
         cells.append(text.rjust(width) if key in ("missing", "levels") else text.ljust(width))
     return "  ".join(cells).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"

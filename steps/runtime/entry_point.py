@@ -4,7 +4,6 @@ import errno
 import functools
 import gc
 import inspect
-import logging
 import os
 import re
 import signal
@@ -20,24 +19,37 @@ from urllib.parse import urlsplit
 import click
 import mlflow
 from mlflow.entities import Run, RunStatus
-from mlflow.environment_variables import MLFLOW_LOGGING_LEVEL
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from serving.errors import ServingError
-from serving.secrets import MaskingFormatter
 from steps import STARTED_BY
-from steps.runtime.errors import ParameterError, PipelineError, TrackingError
+from steps.runtime.errors import (
+    EngineFailedError,
+    ParameterError,
+    PipelineError,
+    StepError,
+    TrackingError,
+)
 from steps.runtime.interrupts import INTERRUPTED_STATUS, ignore_interrupts, mark_killed_later
+from steps.runtime.live_line import live_line, working
 from steps.runtime.logged_parameters import log_long_parameters
 from steps.runtime.parameters import PARAMETERS
 from steps.runtime.progress import seconds_as_metrics
+from steps.runtime.step_log import (
+    ARTIFACT,
+    add_traceback,
+    capturing,
+    log_to_terminal,
+    record_log,
+    say,
+)
 
-logger = logging.getLogger("ml-pipes")
 # The time of the interrupt; empty without one.
 interrupted_at: list[float] = []
 
 CONNECT_SECONDS = 10
+REPORTED_BEFORE = (StepError, EngineFailedError)
 # Messages of Java, SQLite and PostgreSQL.
 DISK_FULL_MESSAGES = (
     "No space left on device",
@@ -57,14 +69,14 @@ def step(function: Callable[..., None]) -> Callable[[], None]:
 
     @functools.wraps(function)
     def entry_point() -> None:
-        _log_to_terminal()
+        log_to_terminal()
         launched = "MLFLOW_RUN_ID" in os.environ
         if launched:  # the step must not outlive MLflow, which started it
             threading.Thread(target=_exit_with, args=(STARTED_BY,), daemon=True).start()
         try:
             check_tracking_server()
         except TrackingError as error:
-            print(f"ml-pipes: {title}: {error}", file=sys.stderr)
+            say(f"ml-pipes: {title}: {error}")
             sys.exit(error.exit_status)
         # Imported modules stay: exclude them from the many collections that PyCaret requests.
         gc.freeze()
@@ -92,17 +104,19 @@ def _run(function: Callable[..., None], title: str, launched: bool) -> None:
         names = list(inspect.signature(function).parameters)
         values = parse(names, sys.argv[1:], title, function.__doc__)
         log_long_parameters(sys.argv[1:])
-        function(**values)
+        with live_line(), working("", title), capturing(run.info.run_id):
+            function(**values)
         status = RunStatus.FINISHED
     except (Exception, KeyboardInterrupt) as error:
         if not interrupted_at:  # libraries raise errors of their own on an interrupt
-            _fail(title, error)
+            _fail(title, error, run.info.run_id)
         status = RunStatus.KILLED
         if launched and MLFLOW_PARENT_RUN_ID not in run.data.tags:
             mark_killed_later(run.info.run_id)
         _try_to_record(_mark_child_runs_killed, run)
-        print(f"ml-pipes: {title}: interrupted", file=sys.stderr)
+        say(f"ml-pipes: {title}: interrupted")
     finally:
+        _try_to_record(record_log, run.info.run_id)
         _try_to_record(mlflow.log_metrics, seconds_as_metrics())
         _try_to_record(mlflow.end_run, RunStatus.to_string(status))
     if status == RunStatus.KILLED:
@@ -155,30 +169,19 @@ def check_tracking_server() -> None:
         ) from error
 
 
-def _log_to_terminal() -> None:
-    """Log to standard error, unless the program that runs this step logs elsewhere.
-
-    MLflow logs warnings only, unless MLFLOW_LOGGING_LEVEL is set.
-    """
-    logger.setLevel(logging.INFO)
-    if not MLFLOW_LOGGING_LEVEL.is_set():
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if logging.getLogger().hasHandlers():
-        return
-    # PyCaret captures file descriptor 2 while it trains: log to a copy.
-    errors = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
-    handler = logging.StreamHandler(errors)
-    handler.setFormatter(MaskingFormatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-def _fail(title: str, error: BaseException) -> NoReturn:
+def _fail(title: str, error: BaseException, run_id: str) -> NoReturn:
     """Tag the run with the error, and exit; an unexpected error is raised with its traceback."""
     reason = _expected_message(error)
     _try_to_record(mlflow.set_tag, "error", reason or f"{type(error).__name__}: {error}")
+    if reason is not None:
+        say(f"ml-pipes: {title}: {reason}")
+    else:
+        _try_to_record(add_traceback, run_id, error)
+    # The step that a workflow failed with has named its own log.
+    if _try_to_record(record_log, run_id) and not isinstance(error, REPORTED_BEFORE):
+        say(f"  more in the artifact {ARTIFACT} of run {run_id}")
     if reason is None:
         raise error
-    print(f"ml-pipes: {title}: {reason}", file=sys.stderr)
     sys.exit(error.exit_status if isinstance(error, PipelineError) else 1)
 
 
@@ -196,12 +199,13 @@ def _expected_message(error: BaseException) -> str | None:
     return str(error) if isinstance(error, (PipelineError, ServingError)) else None
 
 
-def _try_to_record(record: Callable[..., Any], *arguments: Any) -> None:
+def _try_to_record(record: Callable[..., Any], *arguments: Any) -> Any:
     """Call an MLflow function; print its error, which must not hide the end of the step."""
     try:
-        record(*arguments)
+        return record(*arguments)
     except (MlflowException, OSError) as error:
-        print(f"ml-pipes: cannot write to the tracking store: {error}", file=sys.stderr)
+        say(f"ml-pipes: cannot write to the tracking store: {error}")
+        return None
 
 
 def _mark_child_runs_killed(run: Run) -> None:

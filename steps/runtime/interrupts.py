@@ -1,6 +1,6 @@
 """Interrupts by SIGINT or SIGTERM, also of steps that still import their libraries.
 
-This module imports nothing but the standard library.
+This module and what it imports need nothing but the standard library.
 """
 
 import os
@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+
+from steps.runtime.live_line import erasure
 
 INTERRUPTED_STATUS = 130
 
@@ -19,7 +21,7 @@ def exit_on_interrupt_during_imports() -> None:
 
     def exit_interrupted(*_: object) -> None:
         ignore_interrupts()
-        os.write(sys.stderr.fileno(), f"ml-pipes: {title}: interrupted\n".encode())
+        os.write(sys.stderr.fileno(), f"{erasure()}ml-pipes: {title}: interrupted\n".encode())
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             mark_killed_later(run_id)
         os._exit(INTERRUPTED_STATUS)

@@ -5,13 +5,26 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import psutil
+
+from steps.runtime.live_line import is_drawn, working
 
 logger = logging.getLogger("ml-pipes")
 
 MESSAGE_INTERVAL_SECONDS = 20
+
+# Kinds of work that the live line shows, as phrases. Training has titles of its own.
+WORK = {
+    "data": "reading the data",
+    "preparing": "fitting the preparation of the features",
+    "exporting": "exporting and verifying",
+    "importance": "measuring the importance of columns",
+    "drawing": "drawing",
+    "recording": "recording in MLflow",
+    "judging": "evaluating",
+}
 
 # Seconds of this process by kind of work; evaluated by `benchmarks.step_durations`.
 seconds: dict[str, float] = defaultdict(float)
@@ -25,7 +38,8 @@ def timed(kind: str) -> Iterator[None]:
     start = time.monotonic()
     _nested.append(0.0)
     try:
-        yield
+        with working(WORK[kind]) if kind in WORK else nullcontext():
+            yield
     finally:
         elapsed = time.monotonic() - start
         seconds[kind] += elapsed - _nested.pop()
@@ -41,7 +55,9 @@ def seconds_as_metrics() -> dict[str, float]:
 
 @contextmanager
 def progress(title: str, kind: str = "training") -> Iterator[None]:
-    """Log the start, every 20 seconds the elapsed time, and the end of long work.
+    """Log the start and the end of long work, and every 20 seconds the elapsed time.
+
+    A terminal has the elapsed time in its live line instead.
 
     Args:
         title: The work as a phrase for the messages.
@@ -52,13 +68,14 @@ def progress(title: str, kind: str = "training") -> Iterator[None]:
 
     def report() -> None:
         while not done.wait(MESSAGE_INTERVAL_SECONDS):
-            logger.info("%s: %.0f s so far", title, time.monotonic() - start)
+            if not is_drawn():
+                logger.info("%s: %.0f s so far", title, time.monotonic() - start)
 
     logger.info("%s ...", title)
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     try:
-        with timed(kind):
+        with working(title), timed(kind):
             yield
     finally:
         done.set()

@@ -22,9 +22,9 @@ from serving.errors import one_line
 from serving.model.java import use_java
 from steps.runtime.errors import EngineError
 
-# Spark's own default logs warnings about its start that users need not act on.
+# For the step's log; errors are also raised in Python.
 LOG_SETTINGS = """
-rootLogger.level = error
+rootLogger.level = warn
 rootLogger.appenderRef.stderr.ref = stderr
 appender.stderr.type = Console
 appender.stderr.name = stderr
@@ -32,7 +32,7 @@ appender.stderr.target = SYSTEM_ERR
 appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
-logger.gateway.level = error
+logger.gateway.level = warn
 """
 END_SECONDS = 1
 CONNECT_SECONDS = 10

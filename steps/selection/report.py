@@ -6,10 +6,12 @@ import textwrap
 import pandas as pd
 
 from steps.evaluation.worth import THRESHOLD_OPTIONS, describe_worth
+from steps.runtime.mlflow_pages import Pages
 
 # In the table for the terminal, which has at most 100 columns.
 SHOWN_METRICS = ("ks", "roc_auc", "average_precision", "log_loss")
 SHORT_NAMES = {"rank": "#", "average_precision": "AP", "log_loss": "loss"}
+SHOWN_COMMANDS = 3
 TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
 
 
@@ -37,7 +39,7 @@ def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
 def format_summary(
     board: pd.DataFrame, tags: dict[str, str], test: dict[str, float], model_name: str
 ) -> str:
-    """Return the winner, its test metrics, the decision, and commands to continue with.
+    """Return the winner, its test metrics, and the decision.
 
     Args:
         board: The leaderboard.
@@ -60,10 +62,28 @@ def format_summary(
 {_wrapped(metrics)}
 {_wrapped(f"{worth}.")}
 {_wrapped(options)}
-{warning}{outcome}: {tags["decision"]}.
+{warning}{outcome}: {tags["decision"]}."""
 
-Next:
-  mlflow ui{_serving_commands(model_name) if version else ""}"""
+
+def format_next(pages: Pages | None, links: dict[str, str], model_name: str, version: str) -> str:
+    """Return commands to continue with, and the addresses of pages.
+
+    Args:
+        pages: Where people read the pages of MLflow; None if that is unknown.
+        links: Links within the pages, by name.
+        model_name: The registered model.
+        version: Its champion; empty if it has none.
+    """
+    commands = [pages.command] if pages and pages.command else []
+    if version:
+        commands += _commands_for_champion(model_name)
+    parts = ["\n  ".join(["Next:", *commands[:SHOWN_COMMANDS]])] if commands else []
+    if pages:
+        title = "Pages, once the first command runs:" if pages.command else "Pages:"
+        width = max(map(len, links))
+        rows = [f"{name.ljust(width)}  {pages.address(link)}" for name, link in links.items()]
+        parts.append("\n  ".join([title, *rows]))
+    return "\n\n".join(parts)
 
 
 def _wrapped(text: str) -> str:
@@ -78,11 +98,13 @@ def describe_champion(model_name: str, version: str | None, promoted: bool) -> s
     return f"{model_name} version {version} {outcome}"
 
 
-def _serving_commands(model_name: str) -> str:
+def _commands_for_champion(model_name: str) -> list[str]:
     uri = shlex.quote(f"models:/{model_name}@champion")
-    return f"""
-  MLPIPES_MODEL_URI={uri} make serve
-  mlflow models serve -m {uri} -p 5002 --env-manager local"""
+    return [
+        f"MLPIPES_MODEL_URI={uri} make serve",
+        f"mlflow models serve -m {uri} -p 5002 --env-manager local",
+        f"mlflow run . -e monitor --env-manager local -P {shlex.quote(f'model_name={model_name}')}",
+    ]
 
 
 def describe_ties(board: pd.DataFrame) -> str:

@@ -16,9 +16,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from steps.candidates.queries import refitted_model_of
 from steps.runtime.active_run import active_run
 from steps.runtime.errors import StepError
+from steps.runtime.live_line import working
 from steps.runtime.logged_parameters import read_parameters
 from steps.runtime.mlproject import ENGINE_PREFIX, PROJECT, entry_points
 from steps.runtime.parameter_types import as_text
+from steps.runtime.step_log import ARTIFACT, record_log, terminal_for_child
 from steps.workflow import cache
 
 logger = logging.getLogger("ml-pipes")
@@ -93,7 +95,11 @@ def _run(entry_point: str, parameters: dict[str, str]) -> str:
         os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
     try:
         # MLflow creates a folder for each run and never removes it.
-        with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder,
+            working("starting", entry_point),
+            terminal_for_child(),
+        ):
             submitted = mlflow.run(
                 str(PROJECT),
                 entry_point,
@@ -129,7 +135,10 @@ def _failure(entry_point: str) -> StepError:
     run = _newest_child(entry_point)
     if run is None:
         return StepError(entry_point)
-    return StepError(entry_point, run.data.tags.get("error", ""), run.info.run_id)
+    reason = run.data.tags.get("error", "")
+    if record_log(run.info.run_id) and not reason:
+        reason = f"it was killed; see the artifact {ARTIFACT} of run {run.info.run_id}"
+    return StepError(entry_point, reason, run.info.run_id)
 
 
 def _mark_killed(entry_point: str) -> None:

@@ -60,6 +60,7 @@ def test_output_ends_with_champion(completed_run):
     assert "credit-card-fraud version 1 is the new champion: it is the first" in end
     assert "mlflow models serve -m models:/credit-card-fraud@champion" in end
     assert re.search(r"test_ks 0\.\d{4}", end)
+    assert re.search(r"http://127\.0\.0\.1:5000/#/\S+/runs/\w+/artifacts/data\.html", end)
 
 
 def test_candidates_are_recorded_alike(workspace, candidates):

@@ -172,6 +172,12 @@ def test_pipeline_container_shares_log_and_files():
     assert "exchange/" in (PROJECT / ".gitignore").read_text().splitlines()
 
 
+def test_pipeline_prints_links_to_published_port():
+    url = SERVICES["pipeline"]["environment"]["MLPIPES_MLFLOW_URL"]
+    (port,) = SERVICES["mlflow"]["ports"]
+    assert url == f"${{MLPIPES_MLFLOW_URL:-http://{port.removesuffix(':5000')}}}"
+
+
 def test_pipeline_uses_build_secrets_at_run_time():
     pipeline = SERVICES["pipeline"]
     assert pipeline["secrets"] == pipeline["build"]["secrets"] == list(COMPOSE["secrets"])

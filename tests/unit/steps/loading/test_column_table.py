@@ -20,10 +20,33 @@ def test_table_is_aligned_and_narrow():
 
 
 def test_wide_tables_are_cut():
-    lines = format_columns([COLUMN] * 45 + [COLUMN | {"kind": "constant"}]).splitlines()
+    columns = [COLUMN | {"missing": place / 100} for place in range(45)]
+    lines = format_columns([*columns, COLUMN | {"kind": "constant"}]).splitlines()
     assert len(lines) == 42
     assert "constant" in lines[-2]
     assert lines[-1] == "... and 6 more: see columns.csv"
+
+
+def test_equal_columns_share_a_row():
+    numbers = [COLUMN | {"name": f"V{place}"} for place in range(1, 29)]
+    time, amount = COLUMN | {"name": "Time", "kind": "time"}, COLUMN | {"name": "Amount"}
+    other = COLUMN | {"name": "V29", "missing": 0.5}
+    lines = format_columns([time, *numbers, amount, other]).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "column",
+        "Time",
+        "V1 … V28 (28 columns)",
+        "Amount",
+        "V29",
+    ]
+    assert len(columns_as_csv(numbers).splitlines()) == 29
+
+
+def test_long_names_of_equal_columns_are_cut():
+    columns = [COLUMN | {"name": f"{place} {'long ' * 20}"} for place in range(12_000)]
+    _, line = format_columns(columns).splitlines()
+    assert line.startswith("0 lon… … 11999… (12,000 columns)"), line
+    assert len(line) <= 100
 
 
 def test_csv_has_every_column():

@@ -3,11 +3,13 @@
 import pandas as pd
 import pytest
 
+from steps.runtime.mlflow_pages import Pages
 from steps.selection.leaderboard import VALIDATION_METRICS
 from steps.selection.report import (
     TEST_METRICS,
     describe_ties,
     format_leaderboard,
+    format_next,
     format_summary,
 )
 
@@ -44,17 +46,36 @@ def test_leaderboard_fits_a_terminal(metric):
     assert "scores differ by up to 1" in format_leaderboard(board, metric)
 
 
-def test_summary_quotes_its_commands_for_the_shell():
-    summary = format_summary(BOARD, TAGS, TEST, "fraud detection")
-    assert "  MLPIPES_MODEL_URI='models:/fraud detection@champion' make serve" in summary
-    assert "  mlflow models serve -m 'models:/fraud detection@champion' -p 5002" in summary
+LINKS = {"run": "#/experiments/1/runs/2", "data": "#/experiments/1/runs/3/artifacts/data.html"}
 
 
-def test_summary_without_champion_has_no_commands_to_serve_it():
+def test_end_has_commands_quoted_for_the_shell_and_links():
+    end = format_next(Pages("http://127.0.0.1:5000", "make ui"), LINKS, "fraud detection", "3")
+    assert end.splitlines() == [
+        "Next:",
+        "  make ui",
+        "  MLPIPES_MODEL_URI='models:/fraud detection@champion' make serve",
+        "  mlflow models serve -m 'models:/fraud detection@champion' -p 5002 --env-manager local",
+        "",
+        "Pages, once the first command runs:",
+        "  run   http://127.0.0.1:5000/#/experiments/1/runs/2",
+        "  data  http://127.0.0.1:5000/#/experiments/1/runs/3/artifacts/data.html",
+    ]
+
+
+def test_end_with_a_server_starts_none():
+    end = format_next(Pages("https://mlflow.example.com"), LINKS, "fraud", "3")
+    assert "ui" not in end
+    assert len(end.partition("\n\n")[0].splitlines()) == 4
+    assert "Pages:\n  run   https://mlflow.example.com/#/experiments/1/runs/2" in end
+
+
+def test_end_without_champion_has_no_commands_to_serve_it():
+    assert "serve" not in format_next(Pages("http://127.0.0.1:5000", "make ui"), LINKS, "f", "")
+    assert format_next(None, LINKS, "f", "") == ""
     tags = TAGS | {"promoted": "false", "champion_version": "", "warning": "it guesses"}
     summary = format_summary(BOARD, tags, TEST, "fraud")
-    assert "Warning: it guesses.\nfraud has no champion: it is better." in summary
-    assert "serve" not in summary
+    assert summary.endswith("Warning: it guesses.\nfraud has no champion: it is better.")
 
 
 def test_summary_says_what_to_expect_at_the_threshold():
