@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 import mlflow
@@ -82,11 +83,21 @@ def log_to_terminal() -> None:
     library.handlers.clear()  # they write to whatever standard error is
     library.propagate = True
     library.setLevel(min(logging.INFO, _mlflow_level()))
+    sys.excepthook = _say_traceback
 
 
 def say(text: str) -> None:
-    """Print a line on the terminal."""
-    print(f"{erasure()}{text}", file=_terminal[0] if _terminal else sys.stderr, flush=True)
+    """Print a line, or several, on the terminal in one write."""
+    stream = _terminal[0] if _terminal else sys.stderr
+    stream.write(f"{erasure()}{text}\n")
+    stream.flush()
+
+
+def _say_traceback(
+    kind: type[BaseException], error: BaseException, frames: TracebackType | None
+) -> None:
+    """Print an unexpected error, below which the live line of another process may be drawn."""
+    say(masked("".join(traceback.format_exception(kind, error, frames)).rstrip()))
 
 
 @contextmanager
@@ -167,7 +178,7 @@ def _path(run_id: str) -> Path:
 
 def _mlflow_level() -> int:
     """Return the level of MLflow's messages on the terminal."""
-    name = (MLFLOW_LOGGING_LEVEL.get() or "").upper() if MLFLOW_LOGGING_LEVEL.is_set() else ""
+    name = (MLFLOW_LOGGING_LEVEL.get() or "").upper()
     return logging.getLevelNamesMapping().get(name, logging.WARNING)
 
 
