@@ -13,6 +13,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from steps.registry.history import replaced_version
 from steps.registry.versions import champion_tags, check_name_is_free
 from steps.runtime.active_run import active_run
 from steps.runtime.entry_point import step
@@ -131,9 +132,12 @@ def report(steps: list[Run], metric: str, model_name: str) -> None:
     mlflow.log_metrics(test)
     mlflow.set_tags({name: tags[name] for name in REPORTED_TAGS if name in tags})
     board = read_leaderboard(run_id)
-    mlflow.set_tag(MLFLOW_RUN_NOTE, describe_workflow(board, metric, tags, model_name, steps))
+    run = active_run()
+    replaced = replaced_version(model_name, run_id)
+    note = describe_workflow(run, board, metric, tags, model_name, steps, replaced)
+    mlflow.set_tag(MLFLOW_RUN_NOTE, note)
     version = tags["champion_version"]
-    describe_experiment(active_run(), model_name, version)
+    describe_experiment(run, model_name, version)
     copy_pictures(run_id)
     logger.info(
         "\n%s\n\n%s\n\n%s",

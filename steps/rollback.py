@@ -12,6 +12,7 @@ from serving.errors import ScorerError
 from serving.model.mlflow_model import SCORER_IN_MODEL
 from serving.model.scorer import PortableScorer
 from steps.registry.champion_changes import ROLLBACK, exclusive_champion_change, roll_back_to
+from steps.registry.description import update_description
 from steps.registry.history import log_champion_history
 from steps.registry.versions import CHAMPION, PREVIOUS, download_version, find_version
 from steps.runtime.active_run import active_run
@@ -34,12 +35,14 @@ def rollback(model_name: str) -> None:
                 present,
             )
             log_champion_history(model_name)
+            update_description(model_name)
             return
         earlier = version_with_alias(model_name, PREVIOUS)
         if present == earlier:
             raise RegistryError(f"version {present} of {model_name} is already the champion")
         check_loadable(model_name, earlier)
         roll_back_to(model_name, earlier, instead_of=present, run_id=active_run().info.run_id)
+        update_description(model_name)
     log_champion_history(model_name)
     mlflow.set_tags({"champion_version": earlier, "previous_version": present})
     logger.info("version %s of %s is champion again, instead of %s", earlier, model_name, present)

@@ -18,6 +18,7 @@ from steps.registry.champion_changes import (
     resume_interrupted_promotion,
 )
 from steps.registry.champion_model import Lineage
+from steps.registry.description import update_description
 from steps.registry.history import log_champion_history
 from steps.registry.versions import champion_tags, check_name_is_free
 from steps.runtime.active_run import active_run
@@ -65,6 +66,7 @@ def select_champion(
             with exclusive_champion_change(model_name):
                 decide_and_promote(challenger, splits, promotion, model_name, pictures)
                 log_champion_history(model_name)
+                update_description(model_name)
     if model.refit_error:
         raise EngineFailedError(f"{winner.engine} could not refit the winner: {model.refit_error}")
 

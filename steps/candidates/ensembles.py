@@ -28,6 +28,7 @@ from steps.data.logged_splits import LoggedSplits
 from steps.evaluation.metrics import Floats, ks_threshold
 from steps.export.verification import ExportCheck, verify_export
 from steps.preparation.edge_rows import edge_rows
+from steps.runtime.mlflow_pages import link_both_ways
 from steps.runtime.progress import timed
 
 logger = logging.getLogger("ml-pipes")
@@ -94,6 +95,7 @@ def record_ensemble_refit(
         with download_scorer(refit_of) as scorer:
             threshold = Manifest.read(scorer).threshold
         export = _log_ensemble(members, splits, threshold)
+    link_both_ways(run.info.run_id, "Refit of", refit_of, "Refitted as")
     logger.info("%s: refitted; export %s", name, export)
     run_id: str = run.info.run_id
     return run_id

@@ -39,6 +39,7 @@ from steps.plots.style import log_pictures
 from steps.preparation.edge_rows import edge_rows
 from steps.preparation.prepared_splits import PreparedSplits
 from steps.runtime.errors import ExportError
+from steps.runtime.mlflow_pages import link_both_ways
 from steps.runtime.progress import timed
 
 logger = logging.getLogger("ml-pipes")
@@ -75,13 +76,14 @@ def record_refit(
         refit_of: The run of the candidate whose configuration it has.
     """
     name = f"{engine} {model.algorithm}"
-    with mlflow.start_run(run_name=f"{name} refit", nested=True):
+    with mlflow.start_run(run_name=f"{name} refit", nested=True) as run:
         splits.log_inputs(splits.training, splits.validation)
         mlflow.set_tag("refit_of", refit_of)
         with download_scorer(refit_of) as scorer:
             first_fit = Manifest.read(scorer)
         _log_scores(model.scores(prepared.validation))
         export = _log_model(engine, model, splits, prepared, first_fit)
+    link_both_ways(run.info.run_id, "Refit of", refit_of, "Refitted as")
     logger.info("%s: refitted; export %s", name, export)
 
 

@@ -21,6 +21,7 @@ from steps.monitoring.retraining_triggers import (
     record_trigger,
 )
 from steps.runtime.errors import StepError
+from steps.runtime.mlflow_pages import link_both_ways
 from steps.workflow.running import run_step
 
 logger = logging.getLogger("ml-pipes")
@@ -122,6 +123,8 @@ def retrain_champion(
         workflow_id = run_step("main", parameters, reuse=False)
     except StepError as error:
         workflow_id, failure = error.run_id, error
+    if workflow_id:
+        link_both_ways(run.info.run_id, "Retraining", workflow_id, "Requested by the monitoring")
     tags = mlflow.get_run(workflow_id).data.tags if workflow_id else {}
     if "decision" in tags:  # reached even if one of several engines failed
         _tag_retrained(run, findings, workflow_id, tags["decision"])

@@ -23,7 +23,15 @@ from steps.plots.style import log_pictures
 from steps.runtime.active_run import active_run
 from steps.runtime.errors import BusyError
 from steps.runtime.locks import model_lock
-from steps.runtime.mlflow_pages import MODEL_TRAINING
+from steps.runtime.mlflow_pages import (
+    MODEL_TRAINING,
+    add_to_note,
+    find_run,
+    picture,
+    run_link,
+    runs_link,
+    version_link,
+)
 
 logger = logging.getLogger("ml-pipes")
 
@@ -110,6 +118,20 @@ def log_findings(findings: Findings, champion: MonitoredChampion) -> None:
         }
         | findings.verdict_tags
     )
+    _link_champion(findings.title, champion)
+
+
+def _link_champion(title: str, champion: MonitoredChampion) -> None:
+    """Link the active run with the run of the champion's version, which gets one link to all."""
+    run, name = active_run(), champion.registered.name
+    link = version_link(name, champion.version)
+    paragraph = f"{title}. Champion: [{name} version {champion.version}]({link})"
+    if registered_by := find_run(champion.run_id):
+        paragraph += f" of [{registered_by.info.run_name}]({run_link(registered_by)})"
+    add_to_note(run.info.run_id, f"{paragraph}.")
+    add_to_note(run.info.run_id, picture(run, "plots/summary.png", "summary"))
+    all_runs = runs_link(run.info.experiment_id)
+    add_to_note(champion.run_id, f"Monitoring of this model: [{name} monitoring]({all_runs}).")
 
 
 def _log_report(drift: Drift) -> None:

@@ -75,6 +75,12 @@ def champion_history(model_name: str) -> list[ChampionChange]:
     ]
 
 
+def replaced_version(model_name: str, run_id: str) -> str:
+    """Return the champion before the change that a run made; empty if it made none."""
+    changes = [change for change in champion_history(model_name) if change.run_id == run_id]
+    return changes[-1].after if changes else ""
+
+
 def log_champion_history(model_name: str) -> None:
     """Log the history of `model_name` to the active run as a table."""
     columns = [field.name for field in fields(ChampionChange)]

@@ -1,6 +1,5 @@
 """The model card of a champion: Markdown for the registry, and an HTML page with plots."""
 
-import re
 from base64 import b64encode
 
 import pandas as pd
@@ -11,10 +10,9 @@ from steps.data.splits import SplitsDescription
 from steps.evaluation.intervals import Interval, bounds
 from steps.evaluation.worth import describe_worth
 from steps.registry.champion_model import Lineage
+from steps.registry.markdown import as_plain_text
 
 MOST_IMPORTANT = 10
-# Characters that format a text; an underscore inside of a word does not.
-MARKDOWN = re.compile(r"[\\`*\[\]<>|~]|(?<![^\W_])_|_(?![^\W_])")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: left }
@@ -90,7 +88,7 @@ def _members(manifest: Manifest) -> str:
     """Return the members of an ensemble; nothing for a single model."""
     if not manifest.members:
         return ""
-    members = ", ".join(f"{_cell(one.name)} ({one.weight:.0%})" for one in manifest.members)
+    members = ", ".join(f"{as_plain_text(one.name)} ({one.weight:.0%})" for one in manifest.members)
     return f"- Members and their shares of the log-odds: {members}.\n"
 
 
@@ -107,7 +105,7 @@ def _importance(importance: pd.DataFrame | None) -> str:
         return ""
     first = importance.head(MOST_IMPORTANT)
     lines = [
-        f"| {_cell(name)} | {loss:.4f} |"
+        f"| {as_plain_text(name)} | {loss:.4f} |"
         for name, loss in zip(first["column"], first["roc_auc_loss"], strict=True)
     ]
     heading = "| column | loss of ROC AUC on validation rows with values of other rows |"
@@ -119,16 +117,11 @@ def _columns(data: SplitsDescription) -> str:
     if not data.columns:
         return ""
     lines = [
-        f"| {_cell(column['name'])} | {column['kind']} | {column['missing']:.1%} "
-        f"| {_cell(column['becomes'])} |"
+        f"| {as_plain_text(column['name'])} | {column['kind']} | {column['missing']:.1%} "
+        f"| {as_plain_text(column['becomes'])} |"
         for column in data.columns
     ]
     return "\n".join(["\n| column | kind | missing | use |", "|---|---|---|---|", *lines, ""])
-
-
-def _cell(text: str) -> str:
-    """Return a text as a cell of a table in Markdown, which shows it as it is."""
-    return " ".join(MARKDOWN.sub(r"\\\g<0>", text).split())
 
 
 def model_card_page(card: str, pictures: dict[str, bytes]) -> str:

@@ -1,4 +1,4 @@
-"""MLflow's pages: where people read them, addresses within them, and the kind of an experiment."""
+"""MLflow's pages: where people read them, their addresses, notes, and kinds of experiments."""
 
 import os
 import shlex
@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from serving.model.mlflow_model import is_absent
 
 from steps.runtime.mlproject import PROJECT
 
 # Tags of an experiment of this kind: MLflow shows its runs, not its pages for language models.
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+# The length that MLflow allows for a tag of a run, and so for its note.
+MAX_NOTE = 8_000
 
 # The address under which people reach the tracking server, if it is not that of the steps.
 VARIABLE = "MLPIPES_MLFLOW_URL"
@@ -76,6 +82,59 @@ def runs_link(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs"
 
 
+def model_link(model_name: str) -> str:
+    """Return the address of a registered model."""
+    return f"#/models/{quote(model_name, safe='')}"
+
+
 def version_link(model_name: str, version: str) -> str:
     """Return the address of a registered version."""
-    return f"#/models/{quote(model_name, safe='')}/versions/{version}"
+    return f"{model_link(model_name)}/versions/{version}"
+
+
+def picture(run: Run, path: str, title: str) -> str:
+    """Return Markdown that shows a picture among the artifacts of a run."""
+    return f"![{title}](get-artifact?path={quote(path)}&run_uuid={run.info.run_id})"
+
+
+def find_run(run_id: str | None) -> Run | None:
+    """Return a run, or None if it does not exist or was deleted."""
+    if not run_id:
+        return None
+    try:
+        run = mlflow.get_run(run_id)
+    except MlflowException as error:
+        if is_absent(error):
+            return None
+        raise
+    return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
+
+
+def add_to_note(run_id: str | None, paragraph: str) -> None:
+    """Add a paragraph to the note of a run, below what it says already.
+
+    Nothing happens if the note has this paragraph, or no room for it, or if the run was deleted.
+    """
+    if (run := find_run(run_id)) is None:
+        return
+    note = run.data.tags.get(MLFLOW_RUN_NOTE, "")
+    if paragraph in note.split("\n\n"):
+        return
+    longer = f"{note}\n\n{paragraph}" if note else paragraph
+    if len(longer) <= MAX_NOTE:
+        mlflow.MlflowClient().set_tag(run.info.run_id, MLFLOW_RUN_NOTE, longer)
+
+
+def link_both_ways(run_id: str, forth: str, other_id: str, back: str) -> None:
+    """Link two runs in their notes; nothing happens if one was deleted.
+
+    Args:
+        run_id: A run.
+        forth: What the other run is to it.
+        other_id: The other run.
+        back: What it is to the other run.
+    """
+    run, other = find_run(run_id), find_run(other_id)
+    if run and other:
+        add_to_note(run_id, f"{forth}: [{other.info.run_name}]({run_link(other)}).")
+        add_to_note(other_id, f"{back}: [{run.info.run_name}]({run_link(run)}).")

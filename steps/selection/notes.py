@@ -5,7 +5,14 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from steps.runtime.mlflow_pages import MODEL_TRAINING, run_link, runs_link, version_link
+from steps.runtime.mlflow_pages import (
+    MODEL_TRAINING,
+    model_link,
+    picture,
+    run_link,
+    runs_link,
+    version_link,
+)
 from steps.selection.report import describe_champion, describe_ties
 
 # A run's note has at most 8,000 characters.
@@ -15,21 +22,32 @@ UPDATED = "Each run of `main` updates these links."
 
 
 def describe_workflow(
-    board: pd.DataFrame, metric: str, tags: dict[str, str], model_name: str, steps: list[Run]
+    run: Run,
+    board: pd.DataFrame,
+    metric: str,
+    tags: dict[str, str],
+    model_name: str,
+    steps: list[Run],
+    replaced: str = "",
 ) -> str:
-    """Return the outcome of a workflow, its leaderboard, and links to its steps.
+    """Return the outcome of a workflow, its leaderboard, pictures, and links to its steps.
 
     Args:
+        run: The run of the workflow, which has the pictures.
         board: The leaderboard.
         metric: The champion metric.
         tags: The tags of the selection's run.
         model_name: The registered model.
         steps: The runs of the steps, in their order.
+        replaced: The version that was champion before; empty if there was none or it stays.
     """
     version = tags["champion_version"]
     champion = describe_champion(model_name, version, tags["promoted"] == "true")
     if version:
         champion = f"[{champion}]({version_link(model_name, version)})"
+    if replaced:
+        link = version_link(model_name, replaced)
+        champion += f", instead of [version {replaced}]({link})"
     shown = _with_metric(board, metric).head(SHOWN_CANDIDATES)
     header = f"| | engine | algorithm | {metric} (95 % interval) | log loss | standing |"
     rows = [
@@ -49,6 +67,10 @@ def describe_workflow(
             header,
             "|---|---|---|---|---|---|",
             *rows,
+            "",
+            picture(run, "plots/leaderboard.png", "leaderboard"),
+            "",
+            picture(run, "plots/ks_curves.png", "KS curves"),
             "",
             f"Steps: {', '.join(f'[{run.info.run_name}]({run_link(run)})' for run in steps)}.",
         ]
@@ -84,6 +106,7 @@ def _experiment_note(
     if version:
         link = version_link(model_name, version)
         links.insert(0, f"Champion: [{model_name} version {version}]({link}).")
+        links.append(f"[History of champions]({model_link(model_name)}).")
     if monitoring:
         link = runs_link(monitoring.experiment_id)
         links.append(f"Monitoring: [{monitoring.name}]({link}).")
