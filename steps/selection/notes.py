@@ -1,5 +1,7 @@
 """Notes in Markdown that MLflow shows at the top of a workflow's run and of its experiment."""
 
+import json
+
 import mlflow
 import pandas as pd
 from mlflow.entities import Experiment, Run
@@ -17,6 +19,13 @@ from steps.selection.report import describe_champion, describe_ties
 
 # A run's note has at most 8,000 characters.
 SHOWN_CANDIDATES = 30
+# A view of an experiment's runs that a link opens; MLflow's own list shows no metrics.
+VIEW = "results"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+VIEW_COLUMNS = (
+    "metrics.`test_ks`", "metrics.`test_roc_auc`", "metrics.`seconds_total`", "tags.`algorithm`",
+    "tags.`champion_version`",
+)  # fmt: skip
 # The end of an experiment's note that may be replaced.
 UPDATED = "Each run of `main` updates these links."
 
@@ -30,10 +39,10 @@ def describe_workflow(
     steps: list[Run],
     replaced: str = "",
 ) -> str:
-    """Return the outcome of a workflow, its leaderboard, pictures, and links to its steps.
+    """Return the outcome of a workflow, its leaderboard, its picture, and links to its steps.
 
     Args:
-        run: The run of the workflow, which has the pictures.
+        run: The run of the workflow, which has the picture.
         board: The leaderboard.
         metric: The champion metric.
         tags: The tags of the selection's run.
@@ -70,8 +79,6 @@ def describe_workflow(
             "",
             picture(run, "plots/leaderboard.png", "leaderboard"),
             "",
-            picture(run, "plots/ks_curves.png", "KS curves"),
-            "",
             f"Steps: {', '.join(f'[{run.info.run_name}]({run_link(run)})' for run in steps)}.",
         ]
     )
@@ -92,6 +99,9 @@ def describe_experiment(run: Run, model_name: str, version: str | None) -> None:
     if not MODEL_TRAINING.keys() & experiment.tags.keys():
         for name, value in MODEL_TRAINING.items():
             client.set_experiment_tag(experiment.experiment_id, name, value)
+    if VIEW_TAG not in experiment.tags:
+        view = json.dumps({"selectedColumns": VIEW_COLUMNS})
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, view)
     if not experiment.tags.get(MLFLOW_RUN_NOTE, UPDATED).endswith(UPDATED):
         return
     monitoring = client.get_experiment_by_name(f"{model_name} monitoring")
@@ -102,7 +112,11 @@ def describe_experiment(run: Run, model_name: str, version: str | None) -> None:
 def _experiment_note(
     run: Run, model_name: str, version: str | None, monitoring: Experiment | None
 ) -> str:
-    links = [f"Newest comparison: [{run.info.run_name}]({run_link(run)})."]
+    view = f"{runs_link(run.info.experiment_id)}?viewStateShareKey={VIEW}"
+    links = [
+        f"Newest comparison: [{run.info.run_name}]({run_link(run)}).",
+        f"[Runs with test metrics]({view}).",
+    ]
     if version:
         link = version_link(model_name, version)
         links.insert(0, f"Champion: [{model_name} version {version}]({link}).")

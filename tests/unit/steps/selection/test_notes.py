@@ -1,5 +1,7 @@
 """Notes on the pages of MLflow."""
 
+import json
+
 import mlflow
 import pandas as pd
 import pytest
@@ -71,6 +73,9 @@ def test_experiment_is_marked_as_training_and_described(run):
     tags = mlflow.get_experiment(run.info.experiment_id).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     assert "Champion" not in note_of(run)
+    view = json.loads(tags["mlflow.sharedViewState.results"])
+    assert "metrics.`test_ks`" in view["selectedColumns"]
+    assert "/runs?viewStateShareKey=results)" in note_of(run)
     mlflow.create_experiment("fraud monitoring")
     describe_experiment(run, "fraud", "2")
     assert "Champion: [fraud version 2](#/models/fraud/versions/2)" in note_of(run)
