@@ -11,7 +11,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from serving.model.mlflow_model import is_absent
-
 from steps.runtime.mlproject import PROJECT
 
 # Tags of an experiment of this kind: MLflow shows its runs, not its pages for language models.
