@@ -30,6 +30,7 @@ from steps.registry.anchor import SELF, anchor_of
 from steps.registry.challengers import find_challenger
 from steps.registry.champion_changes import exclusive_champion_change, promote_challenger
 from steps.registry.champion_model import FINGERPRINTS_IN_MODEL
+from steps.registry.description import update_description
 from steps.registry.history import log_champion_history
 from steps.registry.versions import download_version, find_champion
 from steps.selection.incumbent import Incumbent
@@ -213,6 +214,7 @@ def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, ru
                 name, version, champion.version, run.info.run_id, decision.reason, anchor
             )
             log_champion_history(name)
+            update_description(name)
     tags = {PROMOTED: str(promoted).lower(), "promotion_decision": decision.reason}
     for tag, value in tags.items():
         mlflow.MlflowClient().set_tag(run.info.run_id, tag, value)
