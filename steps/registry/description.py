@@ -15,7 +15,8 @@ from steps.runtime.mlflow_pages import find_run, run_link, version_link
 
 # Tag of the registered model: the digests of the descriptions that we wrote last.
 DIGEST = "description_digest"
-# A description has at most 5,000 characters.
+# MLflow's database holds so many characters.
+MAX_DESCRIPTION = 5_000
 SHOWN_ROWS, SHOWN_REASON = 15, 160
 
 
@@ -53,9 +54,14 @@ def describe_model(champion: ModelVersion) -> str:
         _purpose(tags.get("data_run_id")),
         f"Champion: {champion_link}, {algorithm}. {chosen}",
         f"Runs of the champion: {', '.join(links)}." if links else "",
-        "\n".join(["| since | version | test KS | why |", "|---|---|---|---|", *_history(name)]),
+        "| since | version | test KS | why |\n|---|---|---|---|",
     ]
-    return "\n\n".join(filter(None, paragraphs))
+    text = "\n\n".join(filter(None, paragraphs))
+    for row in _history(name):
+        if len(text) + 1 + len(row) > MAX_DESCRIPTION:
+            break
+        text += f"\n{row}"
+    return text[:MAX_DESCRIPTION]
 
 
 def _purpose(data_run_id: str | None) -> str:
