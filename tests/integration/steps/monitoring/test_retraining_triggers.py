@@ -15,6 +15,7 @@ from steps.monitoring.retraining_data import RetrainingData
 from steps.monitoring.retraining_triggers import last_trigger, record_trigger
 from steps.monitoring.runs import exclusive_monitoring, monitoring_run
 from steps.runtime.errors import BusyError, StepError
+from steps.runtime.mlflow_pages import run_link
 from tests.support.monitoring import START, feature_table, scored_window
 from tests.support.workspaces import Workspace, tracking_in
 
@@ -72,6 +73,10 @@ class TestLastTrigger:
             retraining.retrain_champion("uri", champion, Mock(title="DRIFT"), run)
         tags = mlflow.get_run(run.info.run_id).data.tags
         assert (tags["retrained"], tags["retraining_decision"]) == ("yes: DRIFT", "it is better")
+        workflow = mlflow.get_run(tags["retraining_run_id"])
+        for one, other in ((run, workflow), (workflow, run)):
+            note = mlflow.get_run(one.info.run_id).data.tags["mlflow.note.content"]
+            assert f"({run_link(other)})" in note
 
 
 @pytest.mark.quick
