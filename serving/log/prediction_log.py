@@ -175,13 +175,13 @@ class PredictionLog:
         """
         return self._read(lambda connection: read_page(connection, before, limit))
 
-    def counts(self) -> Counts:
-        """Return the numbers of stored predictions and labels.
+    def counts(self, limit: int | None = None) -> Counts:
+        """Return the numbers of stored predictions and labels, of each at most `limit`.
 
         Raises:
             LogUnavailableError: the log is unavailable.
         """
-        return self._read(read_counts)
+        return self._read(lambda connection: read_counts(connection, limit))
 
     def _read(self, read: Callable[[sa.Connection], T]) -> T:
         def run() -> T:

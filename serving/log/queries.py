@@ -77,7 +77,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of predictions and labels."""
+    """Numbers of predictions and labels, each counted up to a limit only if there was one."""
 
     predictions: int
     labels: int
@@ -127,11 +127,15 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
     return Page(rows, str(Cursor(rows[-1].created_at, rows[-1].prediction_id)))
 
 
-def read_counts(connection: sa.Connection) -> Counts:
-    """Count the predictions and the labels of the log."""
+def read_counts(connection: sa.Connection, limit: int | None = None) -> Counts:
+    """Count the predictions and the labels of the log, or the first `limit` of each."""
     return Counts(
         *(
-            connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            connection.execute(
+                sa.select(sa.func.count()).select_from(
+                    sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
+                )
+            ).scalar_one()
             for table in (predictions, ground_truth)
         )
     )

@@ -5,6 +5,7 @@ version up to `SCHEMA_VERSION`, all in one transaction. (Alembic is not among th
 that a champion is served with.)
 """
 
+import logging
 from collections.abc import Callable
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from serving.errors import LogUnavailableError
 from serving.log.database.engine import READ_ONLY, without_password
 from serving.log.database.schema import metadata, predictions, schema_version
 
+logger = logging.getLogger("ml-pipes")
+
+ORDER_INDEX = "ix_predictions_in_order"
 # How long to wait for another process that may be upgrading a large log.
 UPGRADE_TIMEOUT_MS = 600_000
 
@@ -52,6 +56,21 @@ def _rebuild_sqlite(connection: sa.Connection) -> None:
         connection.execute(sa.text(change))
 
 
+def _index_order(connection: sa.Connection) -> None:
+    """Create the index of the order of predictions, which earlier releases did not have."""
+    if _has_order_index(connection):
+        return
+    logger.warning("prediction log: creating an index, once; this takes seconds per million rows")
+    connection.execute(sa.text("DROP INDEX IF EXISTS ix_predictions_by_time"))
+    (index,) = (index for index in predictions.indexes if index.name == ORDER_INDEX)
+    index.create(connection)
+
+
+def _has_order_index(connection: sa.Connection) -> bool:
+    indexes = sa.inspect(connection).get_indexes(predictions.name)
+    return any(index["name"] == ORDER_INDEX for index in indexes)
+
+
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {2: _to_2}
 SCHEMA_VERSION = max(MIGRATIONS)
 
@@ -64,7 +83,7 @@ def upgrade(engine: sa.Engine) -> None:
         SQLAlchemyError: the database cannot be reached or written.
     """
     with engine.connect().execution_options(**READ_ONLY) as connection:
-        if version_of(connection) == SCHEMA_VERSION:
+        if version_of(connection) == SCHEMA_VERSION and _has_order_index(connection):
             return
     with engine.connect() as connection:
         _wait_long_for_lock(connection)
@@ -83,6 +102,7 @@ def _upgrade(connection: sa.Connection) -> None:
         for target in range(max(version, 1) + 1, SCHEMA_VERSION + 1) if version else ():
             MIGRATIONS[target](connection)
         metadata.create_all(connection)
+        _index_order(connection)
         connection.execute(schema_version.delete())
         connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
 

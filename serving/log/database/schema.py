@@ -44,7 +44,8 @@ predictions = sa.Table(
     sa.Column("source", sa.String(64), nullable=False),
     # Identifies the content of a keyed request whose features are not logged.
     sa.Column("content_digest", sa.String(64)),
-    sa.Index("ix_predictions_by_time", "created_at"),
+    # Both columns of the order of pages and streams: the rows of a batch have one time.
+    sa.Index("ix_predictions_in_order", "created_at", "prediction_id"),
 )
 for _name, _columns in {"request": ["request_id"], "entity": ["entity_id", "created_at"]}.items():
     _is_set = predictions.c[_columns[0]].is_not(None)

@@ -32,6 +32,8 @@ from serving.web.routes.requests import (
 )
 
 RECENT_ROWS = 20
+# The page does not count more rows of the log, which would take seconds for millions.
+MOST_COUNTED = 100_000
 FORM = "application/x-www-form-urlencoded"
 # No external content, no scripts, and no embedding in other pages.
 POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " + (
@@ -171,10 +173,18 @@ def _metrics(champion: LoadedChampion | None) -> list[Metric]:
     ]
 
 
+def format_count(count: int) -> str:
+    """Return a number of rows, of which no more than one above the limit were counted."""
+    return f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
+
+
+templates.filters["format_count"] = format_count
+
+
 def _logged(log: LogProtocol) -> tuple[Counts | None, list[StoredPrediction], str | None]:
     """Return counts and recent predictions, or the reason why they are unavailable."""
     try:
-        return log.counts(), log.page(limit=RECENT_ROWS).predictions, None
+        return log.counts(MOST_COUNTED + 1), log.page(limit=RECENT_ROWS).predictions, None
     except LogUnavailableError as error:
         return None, [], error.for_callers
 

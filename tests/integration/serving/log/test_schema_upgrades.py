@@ -103,6 +103,22 @@ def test_upgraded_schema_equals_new_schema(older_log, tmp_path):
         assert schema_of(older_log) == upgraded
 
 
+def test_log_of_an_earlier_release_gets_the_index_of_the_order(uri):
+    with open_prediction_log(uri) as log:
+        log.record(prediction_rows(3), MODEL, "test")
+    expected = schema_of(uri)
+    engine = connect(uri)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_predictions_in_order")
+        connection.exec_driver_sql(
+            "CREATE INDEX ix_predictions_by_time ON predictions (created_at)"
+        )
+    engine.dispose()
+    with open_prediction_log(uri) as log:
+        assert len(log.page().predictions) == 3
+    assert schema_of(uri) == expected
+
+
 def test_concurrent_upgrades(older_log):
     with ThreadPoolExecutor(4) as pool, ExitStack() as stack:
         for log in pool.map(PredictionLog, [older_log] * 4):

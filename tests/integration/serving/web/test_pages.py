@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from serving.web.routes import pages
 from tests.support.log_fixtures import logged_rows
+from tests.support.tiny_model import COLUMNS, ROW
 
 pytestmark = pytest.mark.quick
 
@@ -48,3 +50,11 @@ def test_pages_load_no_external_resources(client, path):
     assert "://" not in page
     for asset in ("static/root.css", "static/docs.js", "static/swagger/swagger-ui-bundle.js"):
         assert client.get(asset).status_code == 200
+
+
+def test_page_counts_rows_up_to_a_limit(client, monkeypatch):
+    monkeypatch.setattr(pages, "MOST_COUNTED", 3)
+    client.post("/predict", json=COLUMNS)
+    assert "<dd>3</dd>" in client.get("/").text
+    client.post("/predict", json=ROW)
+    assert "<dd>more than 3</dd>" in client.get("/").text
