@@ -65,6 +65,8 @@ class Manifest:
         reference: statistics of the training rows (see `steps.data.feature_statistics`), which
             monitoring needs to recognise values out of their range.
         example: two rows of raw values by column, with ids; empty in earlier releases.
+        reference_rows: rows of raw values by column that explanations start from (see
+            `serving.model.explanations`); empty in earlier releases.
         members: the members of an ensemble; empty for a single model.
         format_version: version of the scorer's folder layout.
     """
@@ -80,6 +82,7 @@ class Manifest:
     target: str = ""
     classes: tuple[str, str] = ("0", "1")
     example: dict[str, list[Any]] = field(default_factory=dict)
+    reference_rows: dict[str, list[Any]] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
     format_version: int = FORMAT_VERSION
 

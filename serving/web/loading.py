@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from serving.errors import ScorerError, ServingError, one_line
 from serving.log.spool import Spool
 from serving.log.write_request import checked_request
+from serving.model.explanations import Explainer
 from serving.model.mlflow_model import SCORER_IN_MODEL, is_absent, run_id_of
 from serving.model.prediction import ModelIdentity, Prediction, predict_rows
 from serving.model.scorer import PortableScorer
@@ -45,7 +46,7 @@ class ResolvedModel:
 class LoadedChampion:
     """A champion that is ready to answer.
 
-    `columns` parses the columns of a request.
+    `columns` parses the columns of a request; `explainer` is None without reference rows.
     """
 
     source: ResolvedModel
@@ -53,6 +54,7 @@ class LoadedChampion:
     scorer: PortableScorer
     columns: ColumnParser
     loaded_at: datetime
+    explainer: Explainer | None = None
 
 
 def resolve(uri: str) -> ResolvedModel | None:
@@ -114,6 +116,7 @@ def load(source: ResolvedModel, max_rows: int) -> LoadedChampion:
             scorer,
             ColumnParser(scorer.schema, scorer.manifest.id_column, max_rows),
             datetime.now(UTC),
+            Explainer(scorer) if scorer.manifest.reference_rows else None,
         )
         _try(champion, folder.path)
     except BaseException:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from serving.model.features import Feature
 from serving.model.manifest import Manifest
 from serving.web.example import example_for
+from serving.web.explaining import EXPLAIN
 from serving.web.feedback import FeedbackBody
 from serving.web.loading import LoadedChampion
 from serving.web.problems import MEDIA_TYPE
@@ -51,7 +52,7 @@ DESCRIPTIONS = {
     401: "API key missing or invalid",
     403: "Request from a page of another origin, or under a name that is not answered without keys",
     408: "Body not received in time",
-    409: "Key used before with other rows",
+    409: "Key used before with other rows, or a champion that cannot explain",
     413: "Too many rows or bytes",
     415: "Unsupported content type",
     422: "Invalid fields, each named with row and rule",
@@ -61,6 +62,10 @@ DESCRIPTIONS = {
 ANY_ROUTE = (400, 401, 403, 500)
 # Levels of a category that the documentation and the form list.
 MOST_CHOICES = 25
+EXPLAIN_SCHEMA = {
+    "type": ["boolean", "null"],
+    "description": "Whether to explain each row, at most 20, unless this is a column of the model",
+}
 ID_SCHEMA = {"type": ["string", "integer", "null"], "maxLength": 255}
 
 
@@ -126,7 +131,7 @@ def columns_schema(features: tuple[Feature, ...], id_column: str) -> dict[str, A
             "title": title,
             "type": "object",
             "required": names,
-            "properties": columns | {id_column: id_schema},
+            "properties": {EXPLAIN: EXPLAIN_SCHEMA} | columns | {id_column: id_schema},
         }
 
     def list_of(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Answers to requests: rows are scored, made durable in the log, and counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.concurrency import run_in_threadpool
@@ -8,11 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from serving.errors import InputError
 from serving.log.null_log import NullLog
 from serving.log.protocol import LogProtocol
+from serving.model.explanations import Explanation
 from serving.model.prediction import ModelIdentity, Prediction, check_identifier, predict_rows
 from serving.web import metrics
 from serving.web.champions import ChampionWatch
 from serving.web.columns import ColumnParser, Rows
 from serving.web.csv_body import parse_csv
+from serving.web.explaining import ExplanationQueue, asks_to_explain, reason_to_omit
 from serving.web.invocation_body import parse_forms
 from serving.web.json_body import parse_json
 from serving.web.loading import LoadedChampion
@@ -26,9 +29,23 @@ REQUEST_ID = "params.request_id"
 INLINE_BYTES = 16 * 2**10
 INLINE_ROWS = 100
 
-# The rows of a request, and the id that makes its retry safe.
-ParsedRequest = tuple[Rows, str | None]
-Answer = Callable[[Rows, list[Prediction], ModelIdentity], bytes]
+
+class ParsedRequest(NamedTuple):
+    """The rows of a request, the id that makes its retry safe, and whether to explain the rows."""
+
+    rows: Rows
+    request_id: str | None
+    explain: bool = False
+
+
+class Explained(NamedTuple):
+    """The explanations of stored rows, or the reason why there are none."""
+
+    explanations: Sequence[Explanation]
+    omitted: str | None
+
+
+Answer = Callable[[Rows, list[Prediction], ModelIdentity, Explained | None], bytes]
 
 
 class Predictor:
@@ -41,6 +58,7 @@ class Predictor:
         self._shadow = shadow
         self._log = log
         self._logged = not isinstance(log, NullLog)
+        self._explanations = ExplanationQueue()
 
     async def predict(self, body: bytes, key: str | None) -> bytes:
         """Return the JSON answer to a body of `POST /predict`.
@@ -51,12 +69,16 @@ class Predictor:
         check_idempotency_key(key)
 
         def parse(columns: ColumnParser) -> ParsedRequest:
-            return columns.parse(parse_json(body, columns.most_values)), key
+            content = parse_json(body, columns.most_values)
+            explain = asks_to_explain(content, columns.names, columns.id_column)
+            return ParsedRequest(columns.parse(content), key, explain)
 
         return await self._respond(parse, len(body), _predict_answer)
 
-    async def predict_one(self, parse_row: Callable[[], dict[str, list[str]]]) -> Prediction:
-        """Return the stored prediction for one row of texts.
+    async def predict_one(
+        self, parse_row: Callable[[], dict[str, list[str]]]
+    ) -> tuple[Prediction, Explanation | None]:
+        """Return the stored prediction for one row of texts, explained if the champion can.
 
         Raises:
             ServingError: nothing was logged.
@@ -64,12 +86,15 @@ class Predictor:
         champion = self._champions.current()
         rows = champion.columns.parse_texts(parse_row())
         scored = _score(champion, rows, None)
+        explanation = None
+        if champion.explainer is not None:
+            (explanation,) = await self._explanations.explain(champion, rows, scored)
         (stored,) = await self._log.record_async(scored, champion.model, SOURCE, None)
         metrics.count_rows([stored], new=self._logged)
         _count_unseen(champion, rows)
         if self._shadow is not None:
             self._shadow.submit(champion, [stored])
-        return stored
+        return stored, explanation
 
     async def invocations(self, body: bytes, is_csv: bool, key: str | None) -> bytes:
         """Return the JSON answer to a request of MLflow's scoring protocol.
@@ -81,10 +106,10 @@ class Predictor:
 
         def parse(columns: ColumnParser) -> ParsedRequest:
             if is_csv:
-                return columns.parse_texts(parse_csv(body, columns.max_rows)), key
+                return ParsedRequest(columns.parse_texts(parse_csv(body, columns.max_rows)), key)
             content = parse_json(body, columns.most_values)
             given, request_id = parse_forms(content, columns.names, columns.id_column)
-            return columns.parse(given), one_request_id(key, request_id)
+            return ParsedRequest(columns.parse(given), one_request_id(key, request_id))
 
         return await self._respond(parse, len(body), _invocations_answer)
 
@@ -93,24 +118,31 @@ class Predictor:
     ) -> bytes:
         champion = self._champions.current()
 
-        def score() -> tuple[Rows, list[Prediction], str | None]:
-            rows, request_id = parse(champion.columns)
-            return rows, _score(champion, rows, request_id), request_id
+        def score() -> tuple[ParsedRequest, list[Prediction]]:
+            parsed = parse(champion.columns)
+            return parsed, _score(champion, parsed.rows, parsed.request_id)
 
         if n_bytes <= INLINE_BYTES:
-            rows, scored, request_id = score()
+            (rows, request_id, explain), scored = score()
         else:
-            rows, scored, request_id = await run_in_threadpool(score)
+            (rows, request_id, explain), scored = await run_in_threadpool(score)
+        explanations: Sequence[Explanation] = ()
+        if explain:
+            explanations = await self._explanations.explain(champion, rows, scored)
+
+        def respond(stored: list[Prediction]) -> bytes:
+            self._count(champion, rows, scored, stored)
+            explained = None
+            if explain:
+                explained = Explained(explanations, reason_to_omit(stored, scored))
+            return answer(rows, stored, champion.model, explained)
 
         if len(scored) <= INLINE_ROWS:
             stored = await self._log.record_async(scored, champion.model, SOURCE, request_id)
-            self._count(champion, rows, scored, stored)
-            return answer(rows, stored, champion.model)
+            return respond(stored)
 
         def record() -> bytes:
-            stored = self._log.record(scored, champion.model, SOURCE, request_id)
-            self._count(champion, rows, scored, stored)
-            return answer(rows, stored, champion.model)
+            return respond(self._log.record(scored, champion.model, SOURCE, request_id))
 
         return await run_in_threadpool(record)
 
@@ -174,8 +206,10 @@ def _count_unseen(champion: LoadedChampion, rows: Rows) -> None:
         metrics.count_unseen(champion.scorer.preparation.count_unseen(rows.features))
 
 
-def _predict_answer(rows: Rows, stored: list[Prediction], model: ModelIdentity) -> bytes:
-    predictions = [
+def _predict_answer(
+    rows: Rows, stored: list[Prediction], model: ModelIdentity, explained: Explained | None
+) -> bytes:
+    predictions: list[dict[str, Any]] = [
         {
             "prediction_id": row.prediction_id,
             "id": sent_id,
@@ -186,10 +220,19 @@ def _predict_answer(rows: Rows, stored: list[Prediction], model: ModelIdentity) 
     ]
     # A retry names the version that answered the first attempt.
     version = {"name": model.name, "version": stored[0].model_version}
-    return orjson.dumps({"predictions": predictions, "model": version})
+    answer: dict[str, Any] = {"predictions": predictions, "model": version}
+    if explained is not None and explained.omitted:
+        answer["explanations"] = explained.omitted
+    elif explained is not None:
+        for prediction, explanation in zip(predictions, explained.explanations, strict=True):
+            prediction["base"] = explanation.base
+            prediction["contributions"] = explanation.contributions
+    return orjson.dumps(answer)
 
 
-def _invocations_answer(_: Rows, stored: list[Prediction], __: ModelIdentity) -> bytes:
+def _invocations_answer(
+    _: Rows, stored: list[Prediction], __: ModelIdentity, ___: Explained | None
+) -> bytes:
     predictions = [
         {"prediction_id": row.prediction_id, "score": row.score, "label": row.label}
         for row in stored

@@ -2,11 +2,13 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
+from serving.model.explanations import reference_row_count
 from serving.model.manifest import Manifest
 from serving.model.mlflow_model import is_absent
 from serving.model.schema import FeatureSchema
@@ -102,16 +104,30 @@ def _log_model(
     fitted_on = splits.training_and_validation() if refitted else splits.training
     write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
     reference = Reference.of(fitted_on.X, challenger.scores)
+    write_reference_rows(challenger.scorer, reference.rows)
     return log_champion_model(challenger.scorer, fingerprints, reference), card
 
 
 def write_example(scorer: Path, rows: pd.DataFrame) -> None:
     """Store rows as callers send them, with ids, in the manifest of a portable scorer."""
     manifest = Manifest.read(scorer)
-    sent = FeatureSchema(manifest.features).parse_frame(rows).to_dicts()
-    example = {name: [row[name] for row in sent] for name in sent[0]}
-    ids = {manifest.id_column: [f"example-{number}" for number in range(len(sent))]}
-    replace(manifest, example=example | ids).write(scorer)
+    ids = {manifest.id_column: [f"example-{number}" for number in range(len(rows))]}
+    replace(manifest, example=_as_sent(manifest, rows) | ids).write(scorer)
+
+
+def write_reference_rows(scorer: Path, rows: pd.DataFrame) -> None:
+    """Store the first of random rows in the manifest of a portable scorer, for explanations."""
+    manifest = Manifest.read(scorer)
+    first = rows.head(reference_row_count(len(manifest.features)))
+    replace(manifest, reference_rows=_as_sent(manifest, first)).write(scorer)
+
+
+def _as_sent(manifest: Manifest, rows: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the values of each feature as callers send them."""
+    columns = FeatureSchema(manifest.features).parse_frame(rows).logged_columns()
+    return {
+        feature.name: values for feature, values in zip(manifest.features, columns, strict=True)
+    }
 
 
 def _log_model_card(

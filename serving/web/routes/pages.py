@@ -16,7 +16,9 @@ from starlette.staticfiles import StaticFiles
 from serving.errors import LogUnavailableError, ServingError
 from serving.log.protocol import LogProtocol
 from serving.log.queries import Counts, StoredPrediction
+from serving.model.explanations import Explanation
 from serving.model.prediction import Prediction
+from serving.web.contributions import bars
 from serving.web.csv_body import parse_fields
 from serving.web.example import example_for
 from serving.web.json_body import MOST_NAMES
@@ -84,11 +86,11 @@ async def submit_form(request: Request) -> Response:
     fields = await run_in_threadpool(_parse_form, body)
     values = dict(fields)
     try:
-        answer = await predictor_of(request).predict_one(lambda: parse_fields(fields))
+        answer, explanation = await predictor_of(request).predict_one(lambda: parse_fields(fields))
     except ServingError as error:
         status = status_of(error)
         return await _root(request, status, values=values, error=error.for_callers)
-    return await _root(request, 200, values=values, answer=answer)
+    return await _root(request, 200, values=values, answer=answer, explanation=explanation)
 
 
 def _shown(value: Any) -> str:
@@ -122,6 +124,7 @@ async def _root(
     *,
     values: dict[str, Any],
     answer: Prediction | None = None,
+    explanation: Explanation | None = None,
     error: str | None = None,
 ) -> HTMLResponse:
     log = log_of(request)
@@ -145,6 +148,8 @@ async def _root(
         log_error=log_error,
         values=values,
         answer=answer,
+        explanation=explanation,
+        bars=bars(explanation) if explanation else [],
         error=error,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from mlflow.version import VERSION
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -47,17 +47,25 @@ ERROR_CODES = {
 router = APIRouter()
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Remove the default: the member is absent unless it is asked for."""
+    schema.pop("default", None)
+
+
 class Answer(BaseModel):
     """The prediction for one row.
 
     `score` is the probability of class 1 at the training prior; `label` is 1 if the score reaches
-    the champion's threshold.
+    the champion's threshold. If the request asks to explain, `base` and `contributions` add up to
+    the log-odds of `score`: the mean of the reference rows, and the share of each column.
     """
 
     prediction_id: str
     id: str | int | None
     score: float
     label: int
+    base: float = Field(default=0.0, json_schema_extra=_without_default)
+    contributions: dict[str, float] = Field(default={}, json_schema_extra=_without_default)
 
 
 class ModelVersion(BaseModel):
@@ -72,6 +80,11 @@ class Answers(BaseModel):
 
     predictions: list[Answer]
     model: ModelVersion
+    explanations: str = Field(
+        default="",
+        description="Why a retry has no explanations: another version answered the first attempt.",
+        json_schema_extra=_without_default,
+    )
 
 
 @router.post(
@@ -84,7 +97,8 @@ class Answers(BaseModel):
 async def predict(request: Request) -> Response:
     """Score rows, given as lists of equal length by column, or as single values for one row.
 
-    `id` is optional: your own string or integer for each row.
+    `id` is optional: your own string or integer for each row. `explain` adds to each prediction, of
+    at most 20 rows, how much each column contributes to it.
     """
     check_media_type(request, JSON)
     answer = await predictor_of(request).predict(await request.body(), idempotency_key(request))

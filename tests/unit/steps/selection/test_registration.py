@@ -7,7 +7,7 @@ import pytest
 
 from serving.model.manifest import Manifest
 from serving.model.schema import FeatureSchema
-from steps.selection.registration import write_example
+from steps.selection.registration import write_example, write_reference_rows
 from tests.support.mixed_splits import FEATURES, TARGET, mixed_table
 
 pytestmark = pytest.mark.quick
@@ -25,3 +25,14 @@ def test_example_has_values_as_callers_send_them(tmp_path):
     again = schema.parse_columns([example[name] for name in schema.names])
     np.testing.assert_array_equal(again.numbers, schema.parse_frame(rows).numbers)
     assert "NaN" not in json.dumps(example)
+
+
+def test_reference_rows_have_values_as_callers_send_them(tmp_path):
+    features = [feature for feature in FEATURES if feature.kind in ("number", "boolean")]
+    Manifest("onnx", tuple(features), threshold=0.5, id_column="key").write(tmp_path)
+    rows = mixed_table(100).drop(columns=TARGET)
+    write_reference_rows(tmp_path, rows)
+    found = Manifest.read(tmp_path).reference_rows
+    schema = FeatureSchema(features)
+    again = schema.parse_columns([found[name] for name in schema.names])
+    np.testing.assert_array_equal(again.numbers, schema.parse_frame(rows.head(25)).numbers)
