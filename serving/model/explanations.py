@@ -8,6 +8,7 @@ for Shapley Value Estimation").
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +29,8 @@ MOST_VALUES = 2**20
 # The largest probability below 1 is 1 - 2^-53, at log-odds of 36.7.
 LARGEST_LOG_ODDS = 36.0
 SEED = 0
+# Seconds of rest after each path: threads that answer other requests get the interpreter.
+PAUSE = 0.0002
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Explainer:
         total = np.zeros(len(self._names))
         for reference, order in self._paths:
             interior = [log_odds(scores) for scores in self._scores(rows, row, reference, order)]
+            time.sleep(PAUSE)
             start = self._reference_log_odds[reference]
             total[order] += np.diff(np.concatenate([[start], *interior, [target]]))
         contributions = (total / len(self._paths)).tolist()

@@ -10,19 +10,21 @@ WIDTH = 100.0
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar from a zero line at half of the width of 100.
+    """A bar on a scale of 0 to 100.
 
     Attributes:
         name: The column, or what the bar sums up.
         value: Its contribution in log-odds.
         start: The left end.
         length: The length.
+        zero: The place of the contribution 0, the same for all bars.
     """
 
     name: str
     value: float
     start: float
     length: float
+    zero: float
 
 
 def bars(explanation: Explanation) -> list[Bar]:
@@ -30,10 +32,11 @@ def bars(explanation: Explanation) -> list[Bar]:
     ranked = sorted(explanation.contributions.items(), key=lambda item: -abs(item[1]))
     shown = ranked if len(ranked) <= MOST_BARS else ranked[: MOST_BARS - 1]
     if rest := ranked[len(shown) :]:
-        shown = [*shown, (f"{len(rest)} other columns", sum(value for _, value in rest))]
-    longest = max(abs(value) for _, value in shown) or 1.0
-    scaled = [(name, value, WIDTH / 2 * abs(value) / longest) for name, value in shown]
+        shown = [*shown, (f"{len(rest)} others", sum(value for _, value in rest))]
+    values = [value for _, value in shown]
+    low, high = min(0.0, *values), max(0.0, *values)
+    scale = WIDTH / (high - low or 1.0)
     return [
-        Bar(name, value, WIDTH / 2 - (length if value < 0 else 0.0), length)
-        for name, value, length in scaled
+        Bar(name, value, scale * (min(value, 0.0) - low), scale * abs(value), -scale * low)
+        for name, value in shown
     ]

@@ -29,6 +29,7 @@ from steps.candidates.trained_model import Configuration, TrainedModel
 from steps.data.feature_statistics import feature_statistics, merge_statistics
 from steps.data.logged_splits import LoggedSplits
 from steps.data.splits import Split
+from steps.evaluation.calibration import reliability
 from steps.evaluation.intervals import Estimate
 from steps.evaluation.metrics import Floats, ks_threshold
 from steps.export.cost import seconds_per_row
@@ -108,6 +109,7 @@ def log_evaluation(
     with timed("judging"):
         estimate = Estimate(y, scores)
         metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
+        metrics["val_calibration_error"] = reliability(y, scores).expected_error
     with timed("recording"):
         mlflow.log_metrics(metrics)
         _log_scores(scores)

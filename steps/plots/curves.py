@@ -1,12 +1,12 @@
 """ROC, precision-recall, KS and calibration curves of one model."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import ecdf
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
+from steps.evaluation.calibration import reliability
 from steps.evaluation.metrics import Floats, Labels, ks, ks_threshold
 from steps.plots.style import LOWEST_SCORE, MARK, NEGATIVE, PLAIN_NUMBERS, POSITIVE, drawing
 
@@ -70,27 +70,27 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
 
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
-    # Where positives are rare, bins of equal width or row count would hold none.
-    observed, predicted = np.clip(_calibration_points(y, scores), LOWEST_SCORE, 1)
+    bins = reliability(y, scores)
+    shown = (bins.observed > 0) & (bins.predicted > 0)  # a log axis has no 0
+    predicted, observed, low, high = (
+        np.clip(values[shown], LOWEST_SCORE, 1)
+        for values in (bins.predicted, bins.observed, bins.low, bins.high)
+    )
     axes.plot([LOWEST_SCORE, 1], [LOWEST_SCORE, 1], color=MARK, lw=0.8, ls=":", label="perfect")
-    axes.plot(predicted, observed, "o-", color=POSITIVE, label="model")
-    lowest = min(observed.min(), predicted.min()) / 2
+    axes.errorbar(
+        predicted,
+        observed,
+        yerr=np.maximum([observed - low, high - observed], 0),
+        fmt="o-",
+        color=POSITIVE,
+        elinewidth=0.9,
+        capsize=3,
+        label="model, with 95 % intervals",
+    )
+    lowest = min(low.min(), predicted.min()) / 2
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.2), ylim=(lowest, 1.2))
     axes.xaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="observed share of class 1")
-    axes.legend(loc="best")
-
-
-def _calibration_points(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
-    """Return the observed share of class 1 and the mean score of each bin.
-
-    Bins hold equally many positives; those that a log axis cannot show are left out.
-    """
-    bins = min(10, int(y.sum()))
-    edges = np.quantile(scores[y == 1], np.linspace(0, 1, bins + 1)[1:-1])
-    numbers = np.searchsorted(edges, scores, side="right")
-    points = pd.DataFrame({"bin": numbers, "y": y, "score": scores}).groupby("bin").mean()
-    points = points[(points["y"] > 0) & (points["score"] > 0)]
-    return points["y"].to_numpy(), points["score"].to_numpy()
+    axes.legend(title=f"calibration error = {bins.expected_error:.2g}", loc="best")
