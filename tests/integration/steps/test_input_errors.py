@@ -130,6 +130,7 @@ CASES = {
     "more than all features": rejects("monitor", "drift_share", "1.5", "not in the range"),
     "a floor above 1": rejects("monitor", "metric_floor", "7", "not in the range"),
     "retrain perhaps": rejects("monitor", "retrain", "perhaps", "is not one of"),
+    "promote perhaps": rejects("monitor", "promote", "perhaps", "is not one of"),
     "nothing to monitor": Case("has no champion: train one", "monitor"),
     "nothing to roll back": Case("champion: there is nothing to roll back", "rollback"),
     "clean perhaps": rejects("demo", "clean", "perhaps", "not a valid boolean"),
