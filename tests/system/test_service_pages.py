@@ -58,7 +58,8 @@ def test_form_shows_logged_prediction(shared_service, page):
         "predictions"
     ][0]
     assert (newest["prediction_id"], newest["entity_id"]) == (prediction_id, "<b>mine</b>")
-    assert prediction_id in page.inner_text("table")
+    assert prediction_id in page.inner_text("#recent")
+    assert "V14" in page.inner_text("#explanation")
 
 
 def test_form_names_wrong_value_and_keeps_others(shared_service, page):
