@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,7 @@ import pandas as pd
 import requests
 import sqlalchemy as sa
 
-from serving.settings import SHADOW_PATTERN
+from serving.settings import REGISTERED
 from steps.runtime.ports import START_ATTEMPTS, free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -71,7 +70,7 @@ def all_contenders(
         _this_service(SQLITE, onnx_uri, "{sqlite}"),
         _this_service(POSTGRESQL, onnx_uri, postgresql_uri),
     ]
-    if re.fullmatch(SHADOW_PATTERN, onnx_uri):
+    if REGISTERED.fullmatch(onnx_uri):
         # The same model, but for the service another than the registered version.
         model = str(Path(scorer).parents[1])
         contenders.append(_this_service(SHADOW, model, "{sqlite}", MLPIPES_SHADOW=onnx_uri))

@@ -12,8 +12,8 @@ from serving.errors import SettingsError
 from serving.loopback import host_name
 
 PREFIX = "MLPIPES_"
-# A version of a registered model, by alias or number.
-SHADOW_PATTERN = r"models:/[^/@]+(@[^/]+|/\d+)/?"
+# The URI of a version of a registered model, by alias or number.
+REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/]+)|/(?P<version>\d+))/?")
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
@@ -104,7 +104,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("shadow")
     @classmethod
     def _check_shadow(cls, value: str) -> str:
-        if value and not re.fullmatch(SHADOW_PATTERN, value):
+        if value and not REGISTERED.fullmatch(value):
             raise ValueError("must be models:/NAME@ALIAS or models:/NAME/VERSION")
         return value
 

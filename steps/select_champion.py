@@ -12,6 +12,7 @@ from serving.model.manifest import Manifest
 from steps.candidates.queries import download_scorer
 from steps.data.fingerprints import RowFingerprints
 from steps.data.logged_splits import LoggedSplits, open_splits
+from steps.registry.challengers import CHALLENGER_VERSION
 from steps.registry.champion_changes import (
     PROMOTED,
     exclusive_champion_change,
@@ -34,9 +35,6 @@ from steps.selection.refit import ModelToTest, refit_winner
 from steps.selection.registration import register_challenger, register_unpromoted
 from steps.selection.report import describe_champion
 from steps.selection.threshold import threshold_of, write_threshold
-
-# Tag of a selection's run: the version that it registered without promoting it.
-CHALLENGER_VERSION = "challenger_version"
 
 logger = logging.getLogger("ml-pipes")
 

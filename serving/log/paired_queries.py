@@ -6,9 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.log.database.schema import ground_truth, predictions, shadow_predictions
+from serving.log.database.schema import (
+    ground_truth,
+    has_shadow_predictions,
+    predictions,
+    shadow_predictions,
+)
 from serving.log.queries import Cursor, latest, within
-from serving.log.shadow_predictions import has_shadow_predictions
 
 COLUMNS = (
     "created_at", "score", "label", "shadow_score", "shadow_label", "true_label",

@@ -7,9 +7,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from serving.log.database.engine import READ_ONLY
-from serving.log.database.schema import ground_truth, predictions, shadow_predictions
+from serving.log.database.schema import (
+    ground_truth,
+    has_shadow_predictions,
+    predictions,
+    shadow_predictions,
+)
 from serving.log.queries import Counts
-from serving.log.shadow_predictions import has_shadow_predictions
 
 # Requests wait for a transaction; its rows are as many as are deleted in this time.
 PORTION_SECONDS = 0.2

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.log.database.engine import connect
 from serving.log.database.migrations import lock_upgrades
 from serving.log.database.multi_row_insert import Row, insert_rows
-from serving.log.database.schema import UtcDateTime, shadow_predictions
+from serving.log.database.schema import UtcDateTime, has_shadow_predictions, shadow_predictions
 from serving.log.database.write_connection import WriteConnection
 
 
@@ -79,11 +79,6 @@ class ShadowLog:
 
 def _unchanged(value: datetime) -> datetime:
     return value
-
-
-def has_shadow_predictions(connection: sa.Connection) -> bool:
-    """Return whether the log has the table; one of an earlier release may not."""
-    return sa.inspect(connection).has_table(shadow_predictions.name)
 
 
 def holds_shadow_predictions(connection: sa.Connection) -> bool:

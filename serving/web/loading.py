@@ -24,12 +24,11 @@ from serving.model.explanations import Explainer
 from serving.model.mlflow_model import SCORER_IN_MODEL, is_absent, run_id_of
 from serving.model.prediction import ModelIdentity, Prediction, predict_rows
 from serving.model.scorer import PortableScorer
+from serving.settings import REGISTERED
 from serving.web.champion_folders import ChampionFolder
 from serving.web.columns import ColumnParser
 
 logger = logging.getLogger("ml-pipes")
-
-REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/]+)|/(?P<version>\d+))/?")
 
 
 @dataclass(frozen=True)

@@ -89,12 +89,9 @@ class Predictor:
         explanation = None
         if champion.explainer is not None:
             (explanation,) = await self._explanations.explain(champion, rows, scored)
-        (stored,) = await self._log.record_async(scored, champion.model, SOURCE, None)
-        metrics.count_rows([stored], new=self._logged)
-        _count_unseen(champion, rows)
-        if self._shadow is not None:
-            self._shadow.submit(champion, [stored])
-        return stored, explanation
+        stored = await self._log.record_async(scored, champion.model, SOURCE, None)
+        self._count(champion, rows, scored, stored)
+        return stored[0], explanation
 
     async def invocations(self, body: bytes, is_csv: bool, key: str | None) -> bytes:
         """Return the JSON answer to a request of MLflow's scoring protocol.

@@ -23,12 +23,18 @@ from steps.candidates.queries import (
     read_configuration,
     validation_scores,
 )
-from steps.candidates.recording import log_evaluation, log_export, log_summary, log_verdict
+from steps.candidates.recording import (
+    check_export,
+    log_evaluation,
+    log_export,
+    log_summary,
+    log_verdict,
+    refit_run,
+)
 from steps.data.logged_splits import LoggedSplits
+from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, ks_threshold
-from steps.export.verification import ExportCheck, verify_export
-from steps.preparation.edge_rows import edge_rows
-from steps.runtime.mlflow_pages import link_both_ways
+from steps.export.verification import ExportCheck
 from steps.runtime.progress import timed
 
 logger = logging.getLogger("ml-pipes")
@@ -89,13 +95,8 @@ def record_ensemble_refit(
         refit_of: The run of the ensemble of their first fits.
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"
-    with mlflow.start_run(run_name=f"{name} refit", nested=True) as run:
-        splits.log_inputs(splits.training, splits.validation)
-        mlflow.set_tag("refit_of", refit_of)
-        with download_scorer(refit_of) as scorer:
-            threshold = Manifest.read(scorer).threshold
-        export = _log_ensemble(members, splits, threshold)
-    link_both_ways(run.info.run_id, "Refit of", refit_of, "Refitted as")
+    with refit_run(name, splits, refit_of) as (run, first_fit):
+        export = _log_ensemble(members, splits, first_fit.threshold)
     logger.info("%s: refitted; export %s", name, export)
     run_id: str = run.info.run_id
     return run_id
@@ -189,12 +190,11 @@ def _verify(
     themselves run in other steps.
     """
     weights = [member.weight for member in members]
-    validation = splits.validation
     native = combine([validation_scores(member.run_id) for member in members], weights)
-    check = verify_export(scorer, native, validation.frame, validation.y)
-    failures = check.failures
-    if edge := edge_rows(splits):
-        exports = [PortableScorer.load(folder).score(edge.frame) for folder in scorers]
-        on_edge = verify_export(scorer, combine(exports, weights), edge.frame, edge.y)
-        failures += [f"rows with unseen or missing values: {text}" for text in on_edge.failures]
-    return check, failures
+
+    def score_exports(edge: Split) -> Floats:
+        return combine(
+            [PortableScorer.load(folder).score(edge.frame) for folder in scorers], weights
+        )
+
+    return check_export(scorer, native, score_exports, splits)

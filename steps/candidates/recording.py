@@ -3,6 +3,8 @@
 import json
 import logging
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def record_candidate(
     with mlflow.start_run(run_name=name, nested=True):
         scores = model.scores(prepared.validation)
         metrics = log_evaluation(name, scores, splits, refittable=model.configuration is not None)
-        export = _log_model(engine, model, splits, prepared)
+        export = _log_model(engine, model, scores, splits, prepared)
     log_summary(name, metrics, export)
 
 
@@ -77,15 +79,31 @@ def record_refit(
         refit_of: The run of the candidate whose configuration it has.
     """
     name = f"{engine} {model.algorithm}"
+    with refit_run(name, splits, refit_of) as (_, first_fit):
+        scores = model.scores(prepared.validation)
+        _log_scores(scores)
+        export = _log_model(engine, model, scores, splits, prepared, first_fit)
+    logger.info("%s: refitted; export %s", name, export)
+
+
+@contextmanager
+def refit_run(
+    name: str, splits: LoggedSplits, refit_of: str
+) -> Iterator[tuple[mlflow.ActiveRun, Manifest]]:
+    """Provide a child run for a refit, linked with that of the first fit, and its manifest.
+
+    Args:
+        name: Engine and algorithm.
+        splits: The splits of both.
+        refit_of: The run of the first fit.
+    """
     with mlflow.start_run(run_name=f"{name} refit", nested=True) as run:
         splits.log_inputs(splits.training, splits.validation)
         mlflow.set_tag("refit_of", refit_of)
         with download_scorer(refit_of) as scorer:
             first_fit = Manifest.read(scorer)
-        _log_scores(model.scores(prepared.validation))
-        export = _log_model(engine, model, splits, prepared, first_fit)
+        yield run, first_fit
     link_both_ways(run.info.run_id, "Refit of", refit_of, "Refitted as")
-    logger.info("%s: refitted; export %s", name, export)
 
 
 def log_evaluation(
@@ -133,11 +151,21 @@ def log_summary(name: str, metrics: dict[str, float], export: str) -> None:
 def _log_model(
     engine: str,
     model: TrainedModel,
+    scores: Floats,
     splits: LoggedSplits,
     prepared: PreparedSplits,
     first_fit: Manifest | None = None,
 ) -> str:
-    """Log the native model and its export; return the result of the export check in words."""
+    """Log the native model and its export; return the result of the export check in words.
+
+    Args:
+        engine: The name of the engine.
+        model: The model.
+        scores: Its scores of the validation rows, shape (n_rows,).
+        splits: The splits that it was fitted on.
+        prepared: The same as the engine saw them.
+        first_fit: The manifest of the first fit if this is a refit.
+    """
     mlflow.set_tags({"engine": engine, "algorithm": model.algorithm, "data_run_id": splits.run_id})
     if model.configuration is not None:
         mlflow.log_dict(model.configuration, CONFIGURATION)
@@ -148,7 +176,7 @@ def _log_model(
         try:
             with timed("exporting"):
                 scorer, check, failures = _export(
-                    model, splits, prepared, Path(temporary), first_fit
+                    model, scores, splits, prepared, Path(temporary), first_fit
                 )
         except (ExportError, ServingError) as error:  # the folder may be incomplete
             return log_verdict([str(error)])
@@ -202,6 +230,7 @@ def log_verdict(failures: list[str]) -> str:
 
 def _export(
     model: TrainedModel,
+    native: Floats,
     splits: LoggedSplits,
     prepared: PreparedSplits,
     folder: Path,
@@ -217,7 +246,6 @@ def _export(
         rows.
     """
     validation, description = splits.validation, splits.description
-    native = model.scores(prepared.validation)
     kind = model.export(folder)
     if kind not in KINDS:
         raise ExportError(
@@ -236,15 +264,37 @@ def _export(
     )
     graph = load_runtime(manifest.kind, folder, prepared.names)
     scorer = PortableScorer(manifest, graph)
-    check = verify_export(scorer, native, validation.frame, validation.y)
-    failures = check.failures
-    if edge := edge_rows(splits):
-        native = model.scores(prepared.preparation.apply(edge))
-        on_edge = verify_export(scorer, native, edge.frame, edge.y)
-        failures += [f"rows with unseen or missing values: {text}" for text in on_edge.failures]
+    check, failures = check_export(
+        scorer, native, lambda edge: model.scores(prepared.preparation.apply(edge)), splits
+    )
     threshold = first_fit.threshold if first_fit else ks_threshold(validation.y, check.scores)
     replace(manifest, threshold=threshold).write(folder)
     return scorer, check, failures
+
+
+def check_export(
+    scorer: PortableScorer,
+    native: Floats,
+    score_natively: Callable[[Split], Floats],
+    splits: LoggedSplits,
+) -> tuple[ExportCheck, list[str]]:
+    """Compare an export with its model on the validation rows and on edge rows.
+
+    Args:
+        scorer: The export.
+        native: The model's own scores of the validation rows, shape (n_rows,).
+        score_natively: Returns the model's own scores of edge rows.
+        splits: The splits.
+
+    Returns:
+        The comparison on the validation rows, and the failures on these and on edge rows.
+    """
+    check = verify_export(scorer, native, splits.validation.frame, splits.validation.y)
+    failures = check.failures
+    if edge := edge_rows(splits):
+        on_edge = verify_export(scorer, score_natively(edge), edge.frame, edge.y)
+        failures += [f"rows with unseen or missing values: {text}" for text in on_edge.failures]
+    return check, failures
 
 
 def _statistics(splits: LoggedSplits, refitted: bool) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from steps.registry.versions import CHALLENGER, find_version
 
+# Tag of the run of a selection that registered the challenger, or of a monitoring that compared it.
+CHALLENGER_VERSION = "challenger_version"
+
 
 def find_challenger(model_name: str) -> ModelVersion | None:
     """Return the version with the alias `challenger`, or None if there is none."""

@@ -67,10 +67,12 @@ def rank_candidates(
     """
     digests = splits.description.digests
     board = build_leaderboard(training_run_ids, digests, metric)
-    if add_ensemble(board, splits):
+    scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
+    if add_ensemble(board, scores, splits):
         own_run_id = active_run().info.run_id
         board = build_leaderboard([*training_run_ids, own_run_id], digests, metric)
-    scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
+        new = set(board["run_id"]) - scores.keys()
+        scores |= {run_id: validation_scores(run_id) for run_id in new}
     with timed("judging"):
         board = compare_with_leader(board, metric, splits.validation.y, scores)
     mlflow.log_table(board, "leaderboard.json")

@@ -27,7 +27,7 @@ from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import MIN_LABELS_PER_CLASS
 from steps.monitoring.window import ROWS_PER_CHUNK
 from steps.registry.anchor import SELF, anchor_of
-from steps.registry.challengers import find_challenger
+from steps.registry.challengers import CHALLENGER_VERSION, find_challenger
 from steps.registry.champion_changes import exclusive_champion_change, promote_challenger
 from steps.registry.champion_model import FINGERPRINTS_IN_MODEL
 from steps.registry.description import update_description
@@ -40,11 +40,7 @@ logger = logging.getLogger("ml-pipes")
 
 LIVE = "live"
 # Tags of a monitoring run.
-CHALLENGER_VERSION, VERDICT, PROMOTED = (
-    "challenger_version",
-    "challenger_verdict",
-    "challenger_promoted",
-)
+VERDICT, PROMOTED = "challenger_verdict", "challenger_promoted"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from serving.errors import LogUnavailableError
 from serving.log.database.engine import READ_ONLY, without_password
-from serving.log.database.schema import metadata, predictions, schema_version
+from serving.log.database.schema import metadata, order_index, predictions, schema_version
 
 logger = logging.getLogger("ml-pipes")
 
-ORDER_INDEX = "ix_predictions_in_order"
 # How long to wait for another process that may be upgrading a large log.
 UPGRADE_TIMEOUT_MS = 600_000
 
@@ -62,13 +61,12 @@ def _index_order(connection: sa.Connection) -> None:
         return
     logger.warning("prediction log: creating an index, once; this takes seconds per million rows")
     connection.execute(sa.text("DROP INDEX IF EXISTS ix_predictions_by_time"))
-    (index,) = (index for index in predictions.indexes if index.name == ORDER_INDEX)
-    index.create(connection)
+    order_index.create(connection)
 
 
 def _has_order_index(connection: sa.Connection) -> bool:
     indexes = sa.inspect(connection).get_indexes(predictions.name)
-    return any(index["name"] == ORDER_INDEX for index in indexes)
+    return any(index["name"] == order_index.name for index in indexes)
 
 
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {2: _to_2}

@@ -44,8 +44,10 @@ predictions = sa.Table(
     sa.Column("source", sa.String(64), nullable=False),
     # Identifies the content of a keyed request whose features are not logged.
     sa.Column("content_digest", sa.String(64)),
-    # Both columns of the order of pages and streams: the rows of a batch have one time.
-    sa.Index("ix_predictions_in_order", "created_at", "prediction_id"),
+)
+# Both columns of the order of pages and streams: the rows of a batch have one time.
+order_index = sa.Index(
+    "ix_predictions_in_order", predictions.c.created_at, predictions.c.prediction_id
 )
 for _name, _columns in {"request": ["request_id"], "entity": ["entity_id", "created_at"]}.items():
     _is_set = predictions.c[_columns[0]].is_not(None)
@@ -77,6 +79,12 @@ shadow_predictions = sa.Table(
     sa.Column("label", sa.Integer, nullable=False),  # the predicted one
     sa.Column("created_at", UtcDateTime, nullable=False, index=True),
 )
+
+
+def has_shadow_predictions(connection: sa.Connection) -> bool:
+    """Return whether the log has the table `shadow_predictions`."""
+    return sa.inspect(connection).has_table(shadow_predictions.name)
+
 
 schema_version = sa.Table(
     "schema_version", metadata, sa.Column("version", sa.Integer, nullable=False)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from serving.errors import LogUnavailableError, one_line
 from serving.log.database.engine import READ_ONLY
-from serving.log.database.schema import shadow_predictions
+from serving.log.database.schema import has_shadow_predictions, shadow_predictions
 
 logger = logging.getLogger("ml-pipes")
 
@@ -38,7 +38,7 @@ def compact(engine: sa.Engine) -> None:
     with outside.connect() as connection:
         if engine.dialect.name == "postgresql":
             tables = "predictions, ground_truth"
-            if sa.inspect(connection).has_table(shadow_predictions.name):
+            if has_shadow_predictions(connection):
                 tables += f", {shadow_predictions.name}"
             connection.exec_driver_sql(f"VACUUM {tables}")
             return
