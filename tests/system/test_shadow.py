@@ -38,8 +38,9 @@ def scored(workspace, rivals, tmp_path_factory) -> tuple[ServingWorkspace, pd.Da
     sample = pd.read_parquet(PROJECT / "data" / "creditcard_sample.parquet")
     rows = sample[sample["Class"] == 0].head(ROWS).drop(columns=["Class", "Time"])
     with service_process(serving, "--workers", "2", **settings) as server:
-        for _ in range(10):  # the requests of one caller may all reach one worker
-            wait_until(lambda: shadow_of(server)["version"] == "2")
+        loaded = "now scoring in the shadow with"  # once by each worker
+        wait_until(lambda: server.output.read_text().count(loaded) == 2)
+        assert requests.get(f"{server.url}/model", timeout=30).json()["shadow"]["version"] == "2"
         for start in range(0, ROWS, 50):
             columns = rows.iloc[start : start + 50].to_dict("list")
             answer = requests.post(f"{server.url}/predict", json=columns, timeout=30)
@@ -47,7 +48,9 @@ def scored(workspace, rivals, tmp_path_factory) -> tuple[ServingWorkspace, pd.Da
         # At once: what waits is scored and stored before the service ends.
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
-        assert "Traceback" not in server.output.read_text()
+        output = server.output.read_text()
+        assert "Traceback" not in output
+        assert "shadow: " not in output  # nothing was dropped
     with closing(sqlite3.connect(serving.database)) as connection:
         found = pd.read_sql(
             "SELECT prediction_id, p.score, s.score AS shadow_score, s.model_version "
@@ -55,10 +58,6 @@ def scored(workspace, rivals, tmp_path_factory) -> tuple[ServingWorkspace, pd.Da
             connection,
         )
     return serving, found
-
-
-def shadow_of(server) -> dict[str, str]:
-    return requests.get(f"{server.url}/model", timeout=30).json()["shadow"]
 
 
 def test_unpromoted_winner_becomes_challenger(workspace, rivals):
