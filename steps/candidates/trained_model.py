@@ -1,9 +1,9 @@
 """Trained models, as engines hand them over."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,16 @@ class TrainedModel:
     export: Callable[[Path], str]
     positive_weight: float = 1.0
     _scores: dict[Path, Floats] = field(default_factory=dict, repr=False, compare=False)
+
+    def corrected(self, drawing_ratio: float) -> Self:
+        """Return the model with its scores corrected for a fit on a sample.
+
+        Args:
+            drawing_ratio: How much likelier positive rows were drawn than negative ones.
+        """
+        if drawing_ratio == 1.0:
+            return self
+        return replace(self, positive_weight=self.positive_weight * drawing_ratio, _scores={})
 
     def scores(self, split: Split) -> Floats:
         """Return the probabilities of class 1 at the training prior, shape (n_rows,).

@@ -9,11 +9,15 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import ClassVar
+
+import mlflow
 
 from steps.candidates.queries import read_configuration
 from steps.candidates.recording import record_candidate, record_refit
 from steps.candidates.trained_model import Configuration, TrainedModel
+from steps.data.class_sample import class_sample
 from steps.data.logged_splits import LoggedSplits, open_splits
 from steps.data.splits import Split
 from steps.preparation.prepared_splits import PreparedSplits, prepare
@@ -34,6 +38,15 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+
+    @property
+    def row_budget(self) -> int | None:
+        """The largest number of rows to fit on, None for any number.
+
+        Of more rows the engine gets a sample that keeps the positives. Its scores are corrected
+        to the rate of positives in all rows, and judged on all validation rows.
+        """
+        return None
 
     def running(self, splits: PreparedSplits) -> AbstractContextManager[None]:  # noqa: ARG002
         """Provide the servers or sessions that `search` and `fit` need, and end them on exit."""
@@ -80,16 +93,41 @@ def run_engine(engine: Engine, data_run_id: str, refit_of: str = "") -> None:
     with open_splits(data_run_id) as splits:
         with timed("data"):
             prepared = prepare(splits, refit=configuration is not None)
+            rows, drawing_ratio = _within_budget(engine, prepared.training)
+            prepared = replace(prepared, training=rows)
         with engine.running(prepared):
             if configuration is not None:
-                model = engine.fit(configuration, prepared.training)
+                model = engine.fit(configuration, prepared.training).corrected(drawing_ratio)
                 record_refit(engine.name, model, splits, prepared, refit_of)
             else:
-                _record_candidates(engine, splits, prepared)
+                _record_candidates(engine, splits, prepared, drawing_ratio)
 
 
-def _record_candidates(engine: Engine, splits: LoggedSplits, prepared: PreparedSplits) -> None:
+def _within_budget(engine: Engine, rows: Split) -> tuple[Split, float]:
+    """Return the rows that `engine` is to fit on, and the ratio of `class_sample`."""
+    budget, count = engine.row_budget, len(rows.frame)
+    if budget is None or count <= budget:
+        return rows, 1.0
+    sample, drawing_ratio = class_sample(rows, budget)
+    logger.info(
+        "%s fits on a sample of %s of %s %s rows, with %s of %s positives",
+        *(engine.name, f"{budget:,}", f"{count:,}", rows.name),
+        *(f"{sample.y.sum():,}", f"{rows.y.sum():,}"),
+    )
+    mlflow.set_tag("fitted_rows", f"{budget} of {count}")
+    return sample, drawing_ratio
+
+
+def _record_candidates(
+    engine: Engine, splits: LoggedSplits, prepared: PreparedSplits, drawing_ratio: float
+) -> None:
     """Record each model of a search; one that cannot be recorded does not fail the others.
+
+    Args:
+        engine: The engine.
+        splits: The splits.
+        prepared: The same as the engine sees them, within its budget of rows.
+        drawing_ratio: How much likelier positives were drawn than negatives.
 
     Raises:
         EngineError: No model could be recorded.
@@ -97,7 +135,7 @@ def _record_candidates(engine: Engine, splits: LoggedSplits, prepared: PreparedS
     recorded, failures = 0, []
     for model in engine.search(prepared):
         try:
-            record_candidate(engine.name, model, splits, prepared)
+            record_candidate(engine.name, model.corrected(drawing_ratio), splits, prepared)
         except EngineError as error:
             logger.warning("%s %s failed: %s", engine.name, model.algorithm, error)
             failures.append(f"{model.algorithm}: {error}")

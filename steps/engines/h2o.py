@@ -85,10 +85,10 @@ class H2OEngine(Engine):
         self._url = url
         self._frames: dict[Path, h2o.H2OFrame] = {}
 
-    def running(self, splits: PreparedSplits) -> AbstractContextManager[None]:  # noqa: ARG002
+    def running(self, splits: PreparedSplits) -> AbstractContextManager[None]:
         """Connect to the H2O cluster, or run a local server."""
         h2o.no_progress()  # its bar is unreadable in a file
-        return h2o_server(self._url)
+        return h2o_server(self._url, splits.training.frame.size + splits.validation.frame.size)
 
     def search(self, splits: PreparedSplits) -> list[TrainedModel]:
         """Return the best models and the best ensemble by KS on the validation split."""

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,19 @@ FAILED_JOB = "Job with key "
 
 
 @contextmanager
-def h2o_server(url: str) -> Iterator[None]:
+def h2o_server(url: str, cells: int) -> Iterator[None]:
     """Connect to the H2O cluster at `url`, or to a local server that ends on exit.
 
     Args:
         url: The URL of a cluster; empty for a local server.
+        cells: The number of values that a local server will hold, rows times columns.
 
     Raises:
         EngineError: The cluster is unreachable or of another version, the local server does not
             start, or either fails.
     """
     try:
-        with _cluster(url) if url else _local_server():
+        with _cluster(url) if url else _local_server(_memory_gb(cells)):
             yield
     except (H2OError, OSError) as error:
         if not isinstance(error, H2OError) and not str(error).startswith(FAILED_JOB):
@@ -89,12 +91,12 @@ def _connect_to_cluster(url: str) -> None:
 
 
 @contextmanager
-def _local_server() -> Iterator[None]:
+def _local_server(memory_gb: int) -> Iterator[None]:
     """Run H2O on loopback only; `h2o.init` would open two UDP sockets on all addresses."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ml-pipes-h2o-")))
         stack.callback(add_output, folder / OUTPUT_FILE)
-        process = _start(stack, folder, folder / OUTPUT_FILE)
+        process = _start(stack, folder, memory_gb)
         try:
             with _failing_at_once_without(process, folder / OUTPUT_FILE):
                 yield
@@ -102,17 +104,18 @@ def _local_server() -> Iterator[None]:
             h2o.connection().close()  # else the client does it at exit, after the server has ended
 
 
-def _start(stack: ExitStack, folder: Path, output: Path) -> subprocess.Popen[bytes]:
+def _start(stack: ExitStack, folder: Path, memory_gb: int) -> subprocess.Popen[bytes]:
     """Start a server that ends with `stack`, and connect to it.
 
     Raises:
         EngineError: It did not start.
     """
+    output = folder / OUTPUT_FILE
     attempts = START_ATTEMPTS
     while True:
         attempts -= 1
         port = free_port(successors=1)  # H2O takes both
-        process = stack.enter_context(supervised_process(_command(folder, port), output))
+        process = stack.enter_context(supervised_process(_command(folder, port, memory_gb), output))
         try:
             _wait_until_connected(process, port, output)
         except EngineError:
@@ -146,13 +149,13 @@ def _failing_at_once_without(process: subprocess.Popen[bytes], output: Path) -> 
         del connection.request
 
 
-def _command(folder: Path, port: int) -> list[str]:
+def _command(folder: Path, port: int, memory_gb: int) -> list[str]:
     """Return the command of a one-node cluster that writes only into `folder`."""
     flatfile = folder / "flatfile"
     flatfile.write_text(f"127.0.0.1:{port}\n")
     return [
         str(use_java() / "bin" / "java"),
-        f"-Xmx{_memory_gb()}g",
+        f"-Xmx{memory_gb}g",
         "--add-opens=java.base/java.lang=ALL-UNNAMED",
         f"-Djava.io.tmpdir={folder}",
         "-cp", str(Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"), "water.H2OApp",
@@ -183,6 +186,12 @@ def _last_message(output: Path) -> str:
     return (errors or lines or ["its log is empty"])[-1].strip()
 
 
-def _memory_gb() -> int:
-    """Return a fifth of the machine's memory, between 1 and 4 GB."""
-    return max(1, min(4, round(psutil.virtual_memory().total / 5e9)))
+def _memory_gb(cells: int) -> int:
+    """Return the heap for `cells` values of 8 bytes, in GB.
+
+    It is a fifth of the machine's memory up to 4 GB, or more for large data: four times its
+    size, up to 60 % of the machine's memory.
+    """
+    machine = psutil.virtual_memory().total / 1e9
+    usual = max(1, min(4, round(machine / 5)))
+    return max(usual, min(ceil(4 * 8 * cells / 1e9), int(0.6 * machine)))

@@ -50,6 +50,8 @@ from steps.runtime.requirements import pinned
 logger = logging.getLogger("ml-pipes")
 
 CANDIDATES = 5
+# Its classifiers fit in memory, most of them on one core.
+ROW_BUDGET = {"full": 500_000, "quick": 250_000}
 # PyCaret wants a holdout in every experiment; a refit scores so many rows of each class.
 REFIT_HOLDOUT_ROWS = 5
 
@@ -62,6 +64,11 @@ class PyCaretEngine(Engine):
     def __init__(self, profile: str, seed: int) -> None:
         self._profile = profile
         self._seed = seed
+
+    @property
+    def row_budget(self) -> int:
+        """The largest number of rows to fit on in the profile."""
+        return ROW_BUDGET[self._profile]
 
     def search(self, splits: PreparedSplits) -> list[TrainedModel]:
         """Return the best classifiers by KS on the validation split, best first."""

@@ -1,0 +1,41 @@
+"""Samples of a split that keep the rarer class."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from steps.data.splits import Split, write_parquet
+
+SEED = 0
+
+
+def class_sample(rows: Split, size: int) -> tuple[Split, float]:
+    """Draw `size` rows without replacement, all positives first, in the order of the split.
+
+    Positives take at most half of the sample, or more if there are not enough negatives.
+
+    Args:
+        rows: The rows to draw from, more than `size`.
+        size: The number of rows to draw, at least 2.
+
+    Returns:
+        The sample, in a file of its own, and how much likelier a positive row was drawn than a
+        negative one. A model of the sample learns this as if it were the weight of positives.
+    """
+    counts = np.bincount(rows.y, minlength=2)
+    positives = min(counts[1], max(size // 2, size - counts[0]))
+    drawn = np.array([size - positives, positives])
+    random = np.random.default_rng(SEED)
+    places = np.sort(
+        np.concatenate(
+            [
+                random.choice(np.flatnonzero(rows.y == label), drawn[label], replace=False)
+                for label in (0, 1)
+            ]
+        )
+    )
+    file = rows.file.with_name(f"sample_of_{rows.file.name}")
+    frame = rows.frame.iloc[places].reset_index(drop=True)
+    write_parquet(frame, file)
+    shares = drawn / counts
+    return replace(rows, file=file, frame=frame), float(shares[1] / shares[0])
