@@ -38,6 +38,7 @@ from steps.engines.base import (
     TrainedModel,
     run_engine,
 )
+from steps.engines.h2o_cluster import own_name
 from steps.engines.h2o_server import h2o_server
 from steps.evaluation.metrics import Floats, ks
 from steps.runtime.entry_point import step
@@ -110,9 +111,10 @@ class H2OEngine(Engine):
 
     def fit(self, configuration: Configuration, rows: Split) -> TrainedModel:
         """Fit the model of `configuration` on `rows`."""
-        estimator = ESTIMATORS[configuration["algo"]](**configuration["parameters"])
+        algo = configuration["algo"]
+        estimator = ESTIMATORS[algo](**configuration["parameters"], model_id=own_name(algo))
         frame = self._frame(rows)
-        with progress(f"H2O fits {configuration['algo']} on {rows.name} rows"):
+        with progress(f"H2O fits {algo} on {rows.name} rows"):
             estimator.train(x=rows.features, y=rows.target, training_frame=frame)
         return self._trained(estimator, configuration["name"])
 
@@ -158,7 +160,7 @@ class H2OEngine(Engine):
         """Upload a split once, wherever H2O runs, with the target as a class."""
         if split.file not in self._frames:
             with timed("data"):
-                frame = h2o.upload_file(str(split.file))
+                frame = h2o.upload_file(str(split.file), own_name(split.file.stem))
                 frame[split.target] = frame[split.target].asfactor()
                 self._frames[split.file] = frame
         return self._frames[split.file]

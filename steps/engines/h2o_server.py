@@ -13,10 +13,11 @@ from typing import Any
 
 import h2o
 import psutil
-from h2o.exceptions import H2OConnectionError, H2OError, H2OServerError
+from h2o.exceptions import H2OConnectionError, H2OError
 
 from serving.errors import one_line
 from serving.model.java import use_java
+from steps.engines.h2o_cluster import h2o_cluster
 from steps.runtime.errors import EngineError
 from steps.runtime.ports import START_ATTEMPTS, free_port
 from steps.runtime.processes import supervised_process
@@ -47,47 +48,12 @@ def h2o_server(url: str, cells: int) -> Iterator[None]:
             start, or either fails.
     """
     try:
-        with _cluster(url) if url else _local_server(_memory_gb(cells)):
+        with h2o_cluster(url) if url else _local_server(_memory_gb(cells)):
             yield
     except (H2OError, OSError) as error:
         if not isinstance(error, H2OError) and not str(error).startswith(FAILED_JOB):
             raise  # an error of a file or of the tracking store
         raise EngineError(f"H2O failed: {one_line(error)}") from error
-
-
-@contextmanager
-def _cluster(url: str) -> Iterator[None]:
-    _connect_to_cluster(url)
-    try:
-        yield
-    finally:
-        h2o.connection().close()
-
-
-def _connect_to_cluster(url: str) -> None:
-    """Connect to a healthy cluster of the client's version.
-
-    Raises:
-        EngineError: The cluster is unreachable, unhealthy, or of another version.
-    """
-    try:
-        with redirect_stdout(None):  # the client prints advice about versions
-            h2o.connect(url=url, verbose=False)
-    except H2OServerError as error:
-        raise EngineError(
-            f"h2o_url: the H2O cluster at {url} is unhealthy: {one_line(error)}; wait until "
-            "all of its nodes have joined, or restart it"
-        ) from error
-    except (H2OError, OSError) as error:
-        raise EngineError(f"h2o_url: no H2O answers at {url}: {one_line(error)}") from error
-    version = h2o.cluster().version
-    if version != h2o.__version__:
-        h2o.connection().close()
-        raise EngineError(
-            f"h2o_url: the H2O cluster at {url} has version {version}, the client has "
-            f"{h2o.__version__}; start the cluster with the h2o.jar of that version, or leave "
-            "h2o_url empty"
-        )
 
 
 @contextmanager

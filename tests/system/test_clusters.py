@@ -1,45 +1,23 @@
 """Training on existing clusters: Spark standalone, and H2O of two nodes."""
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import h2o
 import pyspark
 import pytest
-import requests
 
 from serving.model.java import use_java
 from steps.runtime.errors import EngineError
 from steps.runtime.ports import free_port
 from steps.runtime.spark_session import spark_session
+from tests.support.clusters import background_process, cluster_size, h2o_nodes
 from tests.support.project import PROJECT
 from tests.support.waiting import wait_until
 
 SPARK = Path(pyspark.__file__).parent
-H2O_JAR = Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"
-
-
-@contextmanager
-def background_process(command: list[str], folder: Path, **extra: str) -> Iterator[Path]:
-    """Run `command` in `folder`; give the file of its output."""
-    file, output = tempfile.mkstemp(".log", dir=folder)
-    environment = os.environ | {"PYSPARK_PYTHON": sys.executable} | extra
-    started = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
-    )
-    os.close(file)
-    try:
-        yield Path(output)
-    finally:
-        started.terminate()
-        started.wait(30)
 
 
 def spark_command(kind: str, *arguments: str) -> list[str]:
@@ -132,35 +110,9 @@ def test_spark_workers_without_shared_folder_are_one_line(workspace, step_runs, 
     assert f"the workers of {master} do not see {shared}: set TMPDIR" in line
 
 
-@pytest.fixture
-def h2o_cluster(tmp_path) -> Iterator[str]:
-    """The URL of an H2O cluster of two nodes, each a process of its own."""
-    java = shutil.which("java", path=str(use_java() / "bin"))
-    ports = [free_port() for _ in range(2)]
-    (tmp_path / "nodes").write_text("".join(f"127.0.0.1:{port}\n" for port in ports))
-    with ExitStack() as stack:
-        for port in ports:
-            command = [
-                str(java), "-Xmx1g", "--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp",
-                str(H2O_JAR), "water.H2OApp", "-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-port",
-                str(port), "-flatfile", str(tmp_path / "nodes"), "-name", "team", "-ice_root",
-                str(tmp_path / str(port)),
-            ]  # fmt: skip
-            stack.enter_context(background_process(command, tmp_path))
-        url = f"http://127.0.0.1:{ports[0]}"
-        wait_until(lambda: cluster_size(url) == 2, 60)
-        yield url
-
-
-def cluster_size(url: str) -> int:
-    try:
-        return int(requests.get(f"{url}/3/Cloud", timeout=5).json()["cloud_size"])
-    except requests.ConnectionError:
-        return 0
-
-
 @pytest.mark.slow
-def test_h2o_trains_on_two_nodes(workspace, step_runs, h2o_cluster):
-    candidates = train_on_cluster(workspace, step_runs, "train_h2o", h2o_url=h2o_cluster)
+def test_h2o_trains_on_two_nodes(workspace, step_runs, tmp_path):
+    with h2o_nodes(tmp_path, 2) as url:
+        candidates = train_on_cluster(workspace, step_runs, "train_h2o", h2o_url=url)
+        assert cluster_size(url) == 2, "the cluster of others goes on"
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
-    assert cluster_size(h2o_cluster) == 2, "the cluster of others goes on"
