@@ -4,16 +4,15 @@
     python -m benchmarks.size --rows 280000,1000000 --repeat 3 --formats parquet
 
 Tables have 31 columns like the credit card data: a time, 28 normal variables, an amount and the
-target. Rows are in random order of time and 0.4 % of them are duplicates. Memory is the largest
-sum of the proportional set sizes (PSS) of all processes of `mlflow run`, every 0.2 s; shared pages
-count once, as does the cache of files not at all.
+target, which depends on three of them. Rows are in random order of time and 0.4 % of them are
+duplicates. Memory is the largest sum of the proportional set sizes (PSS) of all processes of
+`mlflow run`, every 0.2 s: shared pages count once, the cache of files does not count.
 """
 
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -66,11 +65,14 @@ def write_table(count: int, file: Path) -> Path:
     writer = None
     for start in range(0, count, ROWS_AT_ONCE):
         size = min(ROWS_AT_ONCE, count - start)
+        normal = random.standard_normal((28, size))
+        # The mean of the second factor is 1.
+        rate = 0.002 * np.exp(1.5 * normal[0] - 1.0 * normal[1] + 0.5 * normal[2] - 1.75)
         columns = [
             random.integers(0, 172_800, size).astype(float),
-            *(random.standard_normal(size) for _ in range(28)),
+            *normal,
             random.lognormal(3, 1.5, size).round(2),
-            (random.random(size) < 0.002).astype(np.int64),
+            (random.random(size) < rate).astype(np.int64),
         ]
         repeated = random.integers(1, size, size // 250)
         for column in columns:
@@ -93,18 +95,29 @@ def write_csv(parquet: Path) -> Path:
 def measure(file: Path) -> tuple[float, float, float]:
     """Run `load_data`; return its seconds, its peak memory in GB, and the load of the machine."""
     with tempfile.TemporaryDirectory(prefix="ml-pipes-size-") as workspace:
-        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{workspace}/mlflow.db"}
-        command = ["mlflow", "run", str(PROJECT), "-e", "load_data", "--env-manager", "local"]
-        start, load = time.monotonic(), os.getloadavg()[0]
-        with subprocess.Popen(
-            [*command, "-P", f"data={file}"], cwd=workspace, env=environment, stderr=subprocess.PIPE
-        ) as process:
-            peak = Peak(process.pid)
-            _, errors = process.communicate()
-        seconds = time.monotonic() - start
-        if process.returncode:
-            sys.exit(errors.decode())
-        return seconds, peak.stop() / 1e9, load
+        load = os.getloadavg()[0]
+        return *measure_step(Path(workspace), "load_data", data=str(file)), load
+
+
+def measure_step(workspace: Path, entry_point: str, **parameters: str) -> tuple[float, float]:
+    """Run a step with a tracking store in `workspace`; return its seconds and peak memory in GB.
+
+    Raises:
+        CalledProcessError: The step failed.
+    """
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{workspace}/mlflow.db"}
+    command = ["mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local"]
+    options = [word for item in parameters.items() for word in ("-P", "=".join(item))]
+    start = time.monotonic()
+    with subprocess.Popen(
+        [*command, *options], cwd=workspace, env=environment, stderr=subprocess.PIPE
+    ) as process:
+        peak = Peak(process.pid)
+        _, errors = process.communicate()
+    seconds = time.monotonic() - start
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors.decode())
+    return seconds, peak.stop() / 1e9
 
 
 class Peak(threading.Thread):

@@ -20,8 +20,8 @@ COLUMNS = ("data", "training", "judging", "exporting", "drawing", "recording")
 def step_durations() -> pd.DataFrame:
     """Return the seconds of each step (rows) by kind of work; the refit is a row of its own."""
     main, *_ = mlflow.search_runs(
-        ["0"],
-        "attributes.run_name = 'main' and attributes.status = 'FINISHED'",
+        search_all_experiments=True,
+        filter_string="attributes.run_name = 'main' and attributes.status = 'FINISHED'",
         max_results=1,
         output_format="list",
     )
@@ -54,7 +54,7 @@ def _steps(main: "mlflow.entities.Run") -> list[tuple[str, dict[str, float], flo
 
 def _children(run: "mlflow.entities.Run") -> "list[mlflow.entities.Run]":
     return mlflow.search_runs(
-        ["0"],
+        [run.info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{run.info.run_id}'",
         order_by=["attributes.start_time ASC"],
         output_format="list",

@@ -1,0 +1,94 @@
+"""Seconds and memory of each step for tables of any size.
+
+    python -m benchmarks.step_sizes
+    python -m benchmarks.step_sizes --rows 2800000 --repeat 3
+
+Each size goes through `load_data`, the three engines with `profile=quick`, `select_champion` and
+`score_batch`, each started alone; tables and memory are those of `benchmarks.size`. A measurement
+that was interrupted resumes with the step that it had not finished: runs and results are kept in
+`--folder` until all steps of a size are done.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import mlflow
+
+from benchmarks.size import measure_step, write_table
+from steps.runtime.mlproject import PROJECT
+
+RESULT = PROJECT / "docs" / "step_sizes.json"
+ENGINES = ("train_pycaret", "train_spark", "train_h2o")
+STEPS = ("load_data", *ENGINES, "select_champion", "score_batch")
+FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-step-sizes"
+
+
+@click.command()
+@click.option("--rows", default="280000,1000000,2800000,10000000", help="Sizes, by comma.")
+@click.option("--repeat", default=1, help="Runs of each step; their median is recorded.")
+@click.option("--folder", default=FOLDER, type=Path, help="For tables, runs and results.")
+def main(rows: str, repeat: int, folder: Path) -> None:
+    """Measure each step with each size, and record the results in docs/."""
+    for count in map(int, rows.split(",")):
+        workspace = folder / str(count)
+        workspace.mkdir(parents=True, exist_ok=True)
+        table = workspace / "table.parquet"
+        if not table.exists():
+            write_table(count, table.with_suffix(".part")).rename(table)
+        for step in STEPS:
+            _measure(count, step, repeat, workspace)
+        shutil.rmtree(workspace)
+
+
+def _measure(count: int, step: str, repeat: int, workspace: Path) -> None:
+    """Run `step` until there are `repeat` results of it, and record their median."""
+    file = workspace / f"{step}.json"
+    done: list[tuple[float, float]] = json.loads(file.read_text()) if file.exists() else []
+    while len(done) < repeat:
+        try:
+            done.append(measure_step(workspace, step, **_parameters(step, workspace)))
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"{step} with {count:,} rows failed:\n{error.stderr}")
+        file.write_text(json.dumps(done))
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    seconds, gigabytes = (statistics.median(values) for values in zip(*done, strict=True))
+    result = {"seconds": round(seconds, 1), "gigabytes": round(gigabytes, 2), "runs": repeat}
+    results[f"{count} {step}"] = result
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    click.echo(f"{step}, {count:,} rows: {result}")
+
+
+def _parameters(step: str, workspace: Path) -> dict[str, str]:
+    """Return the parameters of `step`, which goes on from the newest runs in `workspace`."""
+    table = str(workspace / "table.parquet")
+    if step == "load_data":
+        return {"data": table}
+    if step == "score_batch":
+        output = workspace / f"scores_{len(list(workspace.glob('scores_*')))}"
+        return {"input": table, "output": str(output), "model_name": "size"}
+    parameters = {"data_run_id": _newest(workspace, "load_data")}
+    if step in ENGINES:
+        return parameters | {"profile": "quick"}
+    trained = ",".join(_newest(workspace, engine) for engine in ENGINES)
+    return parameters | {"training_run_ids": trained, "model_name": "size", "cache": "false"}
+
+
+def _newest(workspace: Path, step: str) -> str:
+    """Return the newest finished run of `step`."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+    run, *_ = client.search_runs(
+        ["0"],
+        f"attributes.run_name = '{step}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    return str(run.info.run_id)
+
+
+if __name__ == "__main__":
+    main()
