@@ -1,7 +1,12 @@
 """Watch on the registry that keeps the current challenger loaded."""
 
+import logging
+
+from serving.settings import REGISTERED
 from serving.web import metrics
 from serving.web.champions import ChampionWatch
+
+logger = logging.getLogger("ml-pipes")
 
 
 class ChallengerWatch(ChampionWatch):
@@ -11,7 +16,14 @@ class ChallengerWatch(ChampionWatch):
     _load_failures = metrics.SHADOW_LOAD_FAILURES
 
     def _handle_absence(self) -> None:
-        """Release the challenger: it was promoted or withdrawn."""
+        """Release the challenger: it was promoted or withdrawn, or there has never been one."""
+        changed = self._champion is not None or not self._polled.is_set()
         with self._swapping:
             self._champion = None
+        registered = REGISTERED.fullmatch(self._uri)
+        if registered and registered["version"]:
+            self._report(f"{self._uri} is not registered")
+            return
         self._report(None)
+        if changed:
+            logger.warning("shadow: no version is %s; waiting for one", self._uri)

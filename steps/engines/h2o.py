@@ -9,6 +9,7 @@ import re
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -54,8 +55,10 @@ warnings.filterwarnings("ignore", category=H2ODependencyWarning)
 
 MODELS = {"full": 12, "quick": 5}
 CANDIDATES = 4
-# A safety net far above the usual time: a search that it cuts off does not repeat.
+# A safety net far above the usual time: a search that it cuts off does not repeat. It grows with
+# the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
+ROWS_IN_MAX_SECONDS = 250_000
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
 
@@ -96,7 +99,7 @@ class H2OEngine(Engine):
         automl = self._run_automl(splits)
         board = automl.leaderboard.as_data_frame()
         mlflow.log_table(board, "h2o_leaderboard.json")
-        self._warn_if_incomplete(automl, list(board["model_id"]))
+        self._warn_if_incomplete(automl, list(board["model_id"]), self._max_seconds(splits))
         if board.empty:
             raise EngineError("H2O AutoML trained no model")
         validation = splits.validation
@@ -120,10 +123,10 @@ class H2OEngine(Engine):
 
     def _run_automl(self, splits: PreparedSplits) -> H2OAutoML:
         fit, stop, blend = map(self._frame, _portions(splits.training, self._seed))
-        count = MODELS[self._profile]
+        count, limit = MODELS[self._profile], self._max_seconds(splits)
         automl = H2OAutoML(
             max_models=count,
-            max_runtime_secs=MAX_SECONDS[self._profile],
+            max_runtime_secs=limit,
             nfolds=0,
             exclude_algos=["DeepLearning"],  # it does not repeat
             stopping_metric="AUCPR",
@@ -141,8 +144,12 @@ class H2OEngine(Engine):
             )
         return automl
 
-    def _warn_if_incomplete(self, automl: H2OAutoML, names: list[str]) -> None:
-        count, limit = MODELS[self._profile], MAX_SECONDS[self._profile]
+    def _max_seconds(self, splits: PreparedSplits) -> int:
+        rows = max(len(splits.training.frame), ROWS_IN_MAX_SECONDS)
+        return ceil(MAX_SECONDS[self._profile] * rows / ROWS_IN_MAX_SECONDS)
+
+    def _warn_if_incomplete(self, automl: H2OAutoML, names: list[str], limit: int) -> None:
+        count = MODELS[self._profile]
         single = sum(not name.startswith("StackedEnsemble") for name in names)
         if int(automl.training_info["duration_secs"]) >= limit:
             logger.warning(

@@ -106,8 +106,9 @@ def test_challenger_scores_each_request_once(tiny_model, challenger, registry, d
     assert "mlpipes_shadow_version 2.0" in exposition
 
 
-def test_challenger_is_followed_and_withdrawn(tiny_model, challenger, registry, database):
-    with shadowed_service(tiny_model) as client:
+def test_challenger_is_followed_and_withdrawn(tiny_model, challenger, registry, database, caplog):
+    with caplog.at_level(logging.WARNING), shadowed_service(tiny_model) as client:
+        wait_until(lambda: "shadow: no version is models:/fraud@challenger" in caplog.text)
         assert described(client)["version"] is None
         registry.move(challenger, "3")
         wait_until(lambda: described(client)["version"] == "3")
@@ -115,6 +116,14 @@ def test_challenger_is_followed_and_withdrawn(tiny_model, challenger, registry, 
         wait_until(lambda: described(client)["version"] is None)
         assert client.post("/predict", json=ROW).status_code == 200
         assert described(client)["trouble"] is None
+    assert len([line for line in caplog.messages if "no version is" in line]) == 2
+
+
+def test_version_that_is_not_registered_is_named(tiny_model, registry, database):
+    uri = "models:/fraud/7"
+    with service_in_process(tiny_model, shadow=uri, poll_seconds=0.02) as client:
+        wait_until(lambda: described(client)["trouble"])
+        assert described(client)["trouble"] == "models:/fraud/7 is not registered"
 
 
 def test_challenger_of_other_features_is_refused(
