@@ -11,7 +11,7 @@ class ChallengerWatch(ChampionWatch):
     _load_failures = metrics.SHADOW_LOAD_FAILURES
 
     def _handle_absence(self) -> None:
-        """Release the challenger: it was promoted or withdrawn."""
+        """Release the challenger, which was promoted or withdrawn."""
         with self._swapping:
             self._champion = None
         self._report(None)
