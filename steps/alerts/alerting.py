@@ -1,7 +1,6 @@
-"""Alerts about what began or ended since the last monitoring run."""
+"""Alerts for findings that began or ended since the last monitoring run."""
 
 import logging
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
@@ -11,11 +10,11 @@ from steps.alerts.delivery import DeliveryError, Receiver, receivers
 from steps.alerts.settings import AlertSettings
 from steps.monitoring.findings import Findings
 from steps.monitoring.monitored_champion import MonitoredChampion
-from steps.runtime.mlflow_pages import run_link
+from steps.runtime.mlflow_pages import find_pages, run_link
 
 logger = logging.getLogger("ml-pipes")
 
-# Tags of a monitoring run: the findings that receivers know of and that have not ended, as
+# Tags of a monitoring run: the findings that receivers were told of and that have not ended, as
 # RECEIVER:FINDING, and the reasons why alerts were not delivered.
 OPEN_ALERTS, ALERT_ERROR = "open_alerts", "alert_error"
 NONE = "none"
@@ -70,10 +69,10 @@ def _failure(send: Receiver, alert: Alert) -> str | None:
 def changes(before: set[str], verdicts: dict[str, str]) -> dict[str, str]:
     """Return the event, "raised" or "resolved", of each finding that began or ended.
 
-    An unknown verdict changes nothing.
+    A finding whose verdict is unknown neither begins nor ends.
 
     Args:
-        before: the findings that a receiver knows of.
+        before: the open findings that a receiver was told of.
         verdicts: the tags of a monitoring run.
     """
     found = {name: verdicts[tag] for name, (tag, _) in VERDICTS.items()}
@@ -113,10 +112,7 @@ def _alert(
 
 
 def page_of(run: Run) -> str | None:
-    """Return the address of a run in MLflow, without credentials; None without a server."""
-    server = urlsplit(mlflow.get_tracking_uri())
-    if server.scheme not in ("http", "https"):
-        return None
-    _, _, host = server.netloc.rpartition("@")
-    folder = f"{server.scheme}://{host}{server.path.rstrip('/')}"
-    return f"{folder}/{run_link(run)}"
+    """Return the address of a run in MLflow, without credentials; None if no server shows it."""
+    pages = find_pages()
+    # Pages that a command serves are on this machine only.
+    return pages.address(run_link(run)) if pages and not pages.command else None

@@ -71,7 +71,7 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     bins = reliability(y, scores)
-    shown = (bins.observed > 0) & (bins.predicted > 0)  # a log axis has no 0
+    shown = bins.observed > 0  # a log axis has no 0
     predicted, observed, low, high = (
         np.clip(values[shown], LOWEST_SCORE, 1)
         for values in (bins.predicted, bins.observed, bins.low, bins.high)
@@ -93,4 +93,4 @@ def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="observed share of class 1")
-    axes.legend(title=f"calibration error = {bins.expected_error:.2g}", loc="best")
+    axes.legend(title=f"calibration error = {bins.calibration_error:.2g}", loc="best")

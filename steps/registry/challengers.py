@@ -1,6 +1,7 @@
 """The alias `challenger`: the last winner of a selection that was not promoted.
 
 A service can score its requests with it in the shadow, and `monitor` compares it with the champion.
+Its promotion, or that of another winner, removes the alias (see `steps.registry.champion_changes`).
 """
 
 import mlflow
@@ -23,8 +24,8 @@ def challenger_version(model_name: str) -> str | None:
     return None if challenger is None else str(challenger.version)
 
 
-def version_of_model(model_name: str, model_run_id: str) -> str | None:
-    """Return the number of the challenger if a run made its model, else None."""
+def challenger_with_model(model_name: str, model_run_id: str) -> str | None:
+    """Return the number of the challenger if its model comes from this run, else None."""
     challenger = find_challenger(model_name)
     if challenger is None or challenger.tags.get("model_run_id") != model_run_id:
         return None
@@ -36,7 +37,7 @@ def register_as_challenger(
 ) -> str:
     """Register a version under the alias `challenger`, and return its number.
 
-    A version that could not be completed is deleted.
+    If that fails half-way, the version is deleted.
 
     Args:
         model_uri: the logged model.

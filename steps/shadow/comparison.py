@@ -13,7 +13,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from serving.log.paired_queries import COLUMNS, stream_pairs
@@ -26,21 +25,16 @@ from steps.monitoring.label_coverage import describe_coverage_bias
 from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import MIN_LABELS_PER_CLASS
 from steps.monitoring.window import ROWS_PER_CHUNK
-from steps.registry.anchor import SELF, anchor_of
+from steps.registry.anchor import anchor_of
 from steps.registry.challengers import CHALLENGER_VERSION, find_challenger
-from steps.registry.champion_changes import exclusive_champion_change, promote_challenger
-from steps.registry.champion_model import FINGERPRINTS_IN_MODEL
-from steps.registry.description import update_description
-from steps.registry.history import log_champion_history
-from steps.registry.versions import download_version, find_champion
 from steps.selection.incumbent import Incumbent
 from steps.selection.promotion import MARGINS, Comparison, Decision, compare, decide
 
 logger = logging.getLogger("ml-pipes")
 
 LIVE = "live"
-# Tags of a monitoring run.
-VERDICT, PROMOTED = "challenger_verdict", "challenger_promoted"
+# Tag of a monitoring run.
+VERDICT = "challenger_verdict"
 
 
 @dataclass(frozen=True)
@@ -90,34 +84,38 @@ class ShadowComparison:
         assert compared is not None  # the labels suffice, and neither version has seen the rows
         return compared
 
-    def decide(self, ours: RowFingerprints | None, theirs: RowFingerprints | None) -> Decision:
+    def decide(
+        self, challenger_rows: RowFingerprints | None, champion_rows: RowFingerprints | None
+    ) -> Decision:
         """Decide as a selection with `promotion=auto` does.
 
-        The anchor has not scored these rows. Where that rule needs it, because champion and anchor
-        differ, the challenger must be significantly better than the champion.
+        The anchor has not scored these rows. If the champion is not its own anchor, the challenger
+        must therefore be significantly better than the champion.
+
+        There must be no `obstacle`.
 
         Args:
-            ours: the rows that the challenger was fitted on.
-            theirs: the rows that the champion was fitted on.
+            challenger_rows: the rows that the challenger was fitted on.
+            champion_rows: the rows that the champion was fitted on.
         """
-        if self.obstacle:
-            return Decision(False, self.obstacle)
-        test, scores, incumbent = self._as_test(theirs)
+        test, scores, incumbent = self._as_test(champion_rows)
         if not (chance := ChanceTest.of(test.y, scores)).better:
             reason = "it ranks the labelled predictions no better than chance"
             return Decision(False, f"{reason} (one-sided Mann-Whitney p = {chance.p_value:.2g})")
         is_anchor = anchor_of(self.champion) == str(self.champion.version)
-        rule = "auto" if is_anchor and ours is not None else "significant"
-        fitted = ours or RowFingerprints(np.empty(0, np.uint64), 0, "")
+        rule = "auto" if is_anchor and challenger_rows is not None else "significant"
+        fitted = challenger_rows or RowFingerprints(np.empty(0, np.uint64), 0, "")
         return decide(rule, self.metric, test, scores, fitted, incumbent)
 
-    def _as_test(self, theirs: RowFingerprints | None = None) -> tuple[Split, Floats, Incumbent]:
-        """Return the labelled rows, the challenger's scores of them, and the champion."""
+    def _as_test(
+        self, champion_rows: RowFingerprints | None = None
+    ) -> tuple[Split, Floats, Incumbent]:
+        """Return what `steps.selection.promotion` compares: rows, challenger's scores, champion."""
         labelled = self.labelled
         frame = pd.DataFrame({"true_label": labelled["true_label"].to_numpy(np.int64)})
         incumbent = Incumbent(
             version=str(self.champion.version),
-            fingerprints=theirs,
+            fingerprints=champion_rows,
             scores=labelled["score"].to_numpy(np.float64),
             unseen=np.ones(len(frame), bool),
         )
@@ -191,44 +189,3 @@ def _metrics(compared: Comparison) -> dict[str, float]:
         f"shadow_{name}_difference_low": interval.low,
         f"shadow_{name}_difference_high": interval.high,
     }
-
-
-def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, run: Run) -> bool:
-    """Make the challenger the champion if it wins; return whether it did."""
-    name, version = champion.registered.name, str(comparison.challenger.version)
-    decision = comparison.decide(
-        _fingerprints(comparison.challenger), _fingerprints(comparison.champion)
-    )
-    promoted = decision.promoted
-    if promoted:
-        with exclusive_champion_change(name):
-            if not _unchanged(comparison):
-                logger.info("not promoted: champion or challenger have changed meanwhile")
-                return False
-            anchor = SELF if decision.becomes_anchor else anchor_of(comparison.champion)
-            promote_challenger(
-                name, version, champion.version, run.info.run_id, decision.reason, anchor
-            )
-            log_champion_history(name)
-            update_description(name)
-    tags = {PROMOTED: str(promoted).lower(), "promotion_decision": decision.reason}
-    for tag, value in tags.items():
-        mlflow.MlflowClient().set_tag(run.info.run_id, tag, value)
-    outcome = "is the champion" if promoted else "is not promoted"
-    logger.info("version %s of %s %s: %s", version, name, outcome, decision.reason)
-    return promoted
-
-
-def _unchanged(comparison: ShadowComparison) -> bool:
-    """Return whether champion and challenger are still those that were compared."""
-    present = find_champion(comparison.champion.name), find_challenger(comparison.champion.name)
-    compared = comparison.champion, comparison.challenger
-    return all(
-        found is not None and found.version == other.version
-        for found, other in zip(present, compared, strict=True)
-    )
-
-
-def _fingerprints(version: ModelVersion) -> RowFingerprints | None:
-    with download_version(version.name, str(version.version)) as model:
-        return RowFingerprints.read(model / FINGERPRINTS_IN_MODEL)

@@ -18,12 +18,22 @@ from serving.web.shadow import Shadow
 
 router = APIRouter()
 
+NO_CHALLENGER: dict[str, Any] = {
+    "name": None,
+    "version": None,
+    "run_id": None,
+    "threshold": None,
+    "metrics": {},
+    "tags": {},
+    "loaded_at": None,
+}
+
 
 class ShadowDescription(BaseModel):
     """The challenger that scores in the shadow.
 
-    `name` and the fields after it are null while there is none. `trouble` is the reason why rows
-    are not scored by it.
+    While there is none, its fields are null or empty. `trouble` is the reason why it does not score
+    rows.
     """
 
     name: str | None
@@ -36,17 +46,26 @@ class ShadowDescription(BaseModel):
     trouble: str | None
 
 
+class MemberDescription(BaseModel):
+    """A member of an ensemble; `weight` is its share of the ensemble's log-odds."""
+
+    name: str
+    kind: str
+    weight: float
+
+
 class ChampionDescription(ModelVersion):
     """The current champion.
 
     The second of `classes` is the value of the target that stands for class 1, the first that for
-    class 0. `trouble` is the reason why a newer champion could not be loaded. `shadow` is null if
-    the service has no shadow.
+    class 0. `members` is empty unless the champion is an ensemble. `trouble` is the reason why a
+    newer champion could not be loaded. `shadow` is null if no shadow is configured.
     """
 
     uri: str
     run_id: str | None
     kind: str
+    members: list[MemberDescription]
     threshold: float
     threshold_rule: str
     target: str
@@ -82,45 +101,44 @@ async def model(request: Request) -> Response:
     champion = champions.current()
     manifest = champion.scorer.manifest
     return json_response(
-        {
-            "name": champion.model.name,
-            "version": champion.model.version,
+        _describe(champion)
+        | {
             "uri": champion.source.uri,
-            "run_id": champion.model.run_id,
             "kind": manifest.kind,
             "members": [
                 {"name": member.name, "kind": member.kind, "weight": member.weight}
                 for member in manifest.members
             ],
-            "threshold": manifest.threshold,
             "threshold_rule": manifest.threshold_rule,
             "target": manifest.target,
             "classes": manifest.classes,
             "id_column": manifest.id_column,
             "features": manifest.features,
-            "metrics": champion.source.metrics,
-            "tags": champion.source.tags,
-            "loaded_at": champion.loaded_at.isoformat(),
             "trouble": champions.last_error,
             "shadow": _describe_shadow(shadow_of(request), champion),
         }
     )
 
 
+def _describe(loaded: LoadedChampion) -> dict[str, Any]:
+    """Return what `/model` says of champion and challenger alike."""
+    return {
+        "name": loaded.model.name,
+        "version": loaded.model.version,
+        "run_id": loaded.model.run_id,
+        "threshold": loaded.scorer.manifest.threshold,
+        "metrics": loaded.source.metrics,
+        "tags": loaded.source.tags,
+        "loaded_at": loaded.loaded_at.isoformat(),
+    }
+
+
 def _describe_shadow(shadow: Shadow | None, champion: LoadedChampion) -> dict[str, Any] | None:
     if shadow is None:
         return None
-    challenger = shadow.challenger
-    return {
-        "name": challenger.model.name if challenger else None,
-        "version": challenger.model.version if challenger else None,
-        "run_id": challenger.model.run_id if challenger else None,
-        "threshold": challenger.scorer.manifest.threshold if challenger else None,
-        "metrics": challenger.source.metrics if challenger else {},
-        "tags": challenger.source.tags if challenger else {},
-        "loaded_at": challenger.loaded_at.isoformat() if challenger else None,
-        "trouble": shadow.trouble(champion),
-    }
+    challenger = shadow.challenger  # read once: another thread may release it
+    described = _describe(challenger) if challenger else NO_CHALLENGER
+    return described | {"trouble": shadow.trouble(champion)}
 
 
 @router.get("/health/live", tags=[OPERATIONS], responses=problems())
