@@ -36,12 +36,12 @@ FAILED_JOB = "Job with key "
 
 
 @contextmanager
-def h2o_server(url: str, cells: int) -> Iterator[None]:
+def h2o_server(url: str, cells: int = 0) -> Iterator[None]:
     """Connect to the H2O cluster at `url`, or to a local server that ends on exit.
 
     Args:
         url: The URL of a cluster; empty for a local server.
-        cells: The number of values that a local server will hold, rows times columns.
+        cells: The number of values that a local server will hold, rows times columns; 0 if few.
 
     Raises:
         EngineError: The cluster is unreachable or of another version, the local server does not

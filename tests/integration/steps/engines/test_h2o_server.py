@@ -25,7 +25,7 @@ def test_server_starts_although_its_port_was_taken_meanwhile(monkeypatch):
             "free_port",
             lambda **wanted: ports.pop() if ports else free_port(**wanted),
         )
-        with h2o_server("", cells=3):
+        with h2o_server(""):
             assert h2o.cluster().cloud_healthy
     assert not ports
 
@@ -34,7 +34,7 @@ def test_ended_server_is_reported_at_once():
     """Signal handlers, which only the main thread could set, are no part of it."""
     handler = signal.getsignal(signal.SIGUSR1)
     ended = pytest.raises(EngineError, match="the H2O server ended unexpectedly")
-    with ended, h2o_server("", cells=3):
+    with ended, h2o_server(""):
         frame = h2o.H2OFrame({"x": [1, 2, 3]})
         for process in java_processes(psutil.Process()):
             process.kill()
