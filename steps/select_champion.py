@@ -32,7 +32,7 @@ from steps.selection.incumbent import Incumbent, assess_anchor, assess_incumbent
 from steps.selection.leaderboard import Candidate, best_candidate, rank_candidates
 from steps.selection.promotion import decide
 from steps.selection.refit import ModelToTest, refit_winner
-from steps.selection.registration import register_challenger, register_unpromoted
+from steps.selection.registration import register_promoted, register_unpromoted
 from steps.selection.report import describe_champion
 from steps.selection.threshold import threshold_of, write_threshold
 
@@ -118,12 +118,12 @@ def decide_and_promote(
     )
     version = incumbent.version if incumbent else None
     if decision.promoted:
-        version = register_challenger(
+        version = register_promoted(
             challenger, fingerprints, splits, decision, model_name, incumbent, pictures
         )
     elif challenger.chance.better and incumbent and not incumbent.scores_like(challenger.scores):
         registered = register_unpromoted(
-            challenger, fingerprints, splits, decision.reason, model_name, pictures
+            challenger, fingerprints, splits, decision, model_name, pictures
         )
         mlflow.set_tag(CHALLENGER_VERSION, registered)
         logger.info("version %s of %s is the challenger", registered, model_name)

@@ -1,7 +1,6 @@
 """Alerts about what began or ended since the last monitoring run."""
 
 import logging
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
@@ -11,7 +10,7 @@ from steps.alerts.delivery import DeliveryError, Receiver, receivers
 from steps.alerts.settings import AlertSettings
 from steps.monitoring.findings import Findings
 from steps.monitoring.monitored_champion import MonitoredChampion
-from steps.runtime.mlflow_pages import run_link
+from steps.runtime.mlflow_pages import find_pages, run_link
 
 logger = logging.getLogger("ml-pipes")
 
@@ -113,10 +112,7 @@ def _alert(
 
 
 def page_of(run: Run) -> str | None:
-    """Return the address of a run in MLflow, without credentials; None without a server."""
-    server = urlsplit(mlflow.get_tracking_uri())
-    if server.scheme not in ("http", "https"):
-        return None
-    _, _, host = server.netloc.rpartition("@")
-    folder = f"{server.scheme}://{host}{server.path.rstrip('/')}"
-    return f"{folder}/{run_link(run)}"
+    """Return the address of a run in MLflow, without credentials; None if no server shows it."""
+    pages = find_pages()
+    # Pages that a command serves are on this machine only.
+    return pages.address(run_link(run)) if pages and not pages.command else None

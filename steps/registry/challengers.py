@@ -23,8 +23,8 @@ def challenger_version(model_name: str) -> str | None:
     return None if challenger is None else str(challenger.version)
 
 
-def version_of_model(model_name: str, model_run_id: str) -> str | None:
-    """Return the number of the challenger if a run made its model, else None."""
+def challenger_with_model(model_name: str, model_run_id: str) -> str | None:
+    """Return the number of the challenger if its model comes from this run, else None."""
     challenger = find_challenger(model_name)
     if challenger is None or challenger.tags.get("model_run_id") != model_run_id:
         return None

@@ -26,7 +26,7 @@ def model_card(
     test: dict[str, float],
     intervals: dict[str, Interval],
     data: SplitsDescription,
-    reason: str,
+    promotion: str,
     warning: str,
     importance: pd.DataFrame | None = None,
 ) -> str:
@@ -38,7 +38,7 @@ def model_card(
         test: Its metrics on the test rows, by name.
         intervals: Their 95 % intervals.
         data: The splits.
-        reason: The reason for its promotion.
+        promotion: The outcome of its selection and the reason, as a sentence without a period.
         warning: What people should know about it; empty if there is nothing.
         importance: The importance of its features, the largest first (see
             `steps.candidates.importance`); None if it is unknown.
@@ -58,7 +58,7 @@ def model_card(
     }
     return f"""**{lineage.algorithm}** ({lineage.engine}), fitted on {fitted_on}.
 
-Promoted because {reason}.
+{promotion}.
 {caution}
 {describe_worth(test | bounds(intervals), manifest.threshold, manifest.threshold_rule)}.
 

@@ -1,4 +1,4 @@
-"""Registration of a challenger: as the champion, or as the challenger of the champion."""
+"""Registration of a challenger: as champion if it was promoted, else under `challenger`."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from steps.data.reference import Reference
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats
 from steps.registry.anchor import ANCHOR, SELF
-from steps.registry.challengers import register_as_challenger, version_of_model
+from steps.registry.challengers import challenger_with_model, register_as_challenger
 from steps.registry.champion_changes import register_champion
 from steps.registry.champion_model import log_champion_model
 from steps.registry.model_card import model_card, model_card_page
@@ -29,7 +29,7 @@ from steps.selection.incumbent import Incumbent
 from steps.selection.promotion import Decision
 
 
-def register_challenger(
+def register_promoted(
     challenger: Challenger,
     fingerprints: RowFingerprints,
     splits: LoggedSplits,
@@ -38,7 +38,7 @@ def register_challenger(
     incumbent: Incumbent | None,
     pictures: dict[str, bytes],
 ) -> str:
-    """Log the challenger's model card and MLflow model, and make it the champion.
+    """Register a challenger, with its model card and MLflow model, as the champion.
 
     Args:
         challenger: The challenger.
@@ -55,7 +55,7 @@ def register_challenger(
     Raises:
         RegistryError: The champion has changed since the comparison.
     """
-    model_uri, card = _log_model(challenger, fingerprints, splits, decision.reason, pictures)
+    model_uri, card = _log_model(challenger, fingerprints, splits, decision, pictures)
     tags = _version_tags(challenger, splits, decision.reason)
     compared_with = incumbent.version if incumbent else None
     tags[ANCHOR] = incumbent.anchor if incumbent and not decision.becomes_anchor else SELF
@@ -66,7 +66,7 @@ def register_unpromoted(
     challenger: Challenger,
     fingerprints: RowFingerprints,
     splits: LoggedSplits,
-    reason: str,
+    decision: Decision,
     model_name: str,
     pictures: dict[str, bytes],
 ) -> str:
@@ -76,30 +76,29 @@ def register_unpromoted(
         challenger: The challenger.
         fingerprints: The rows that it was fitted and selected on.
         splits: The splits that it comes from.
-        reason: Why it was not promoted.
+        decision: The decision not to promote it.
         model_name: The registered model.
         pictures: Plots of all candidates, as PNG by file name.
 
     Returns:
         Its version, which is an earlier one if the same model is the challenger already.
     """
-    if present := version_of_model(model_name, challenger.lineage.model_run_id):
+    if present := challenger_with_model(model_name, challenger.lineage.model_run_id):
         return present
-    model_uri, card = _log_model(challenger, fingerprints, splits, reason, pictures)
-    return register_as_challenger(
-        model_uri, model_name, _version_tags(challenger, splits, reason), card
-    )
+    model_uri, card = _log_model(challenger, fingerprints, splits, decision, pictures)
+    tags = _version_tags(challenger, splits, decision.reason)
+    return register_as_challenger(model_uri, model_name, tags, card)
 
 
 def _log_model(
     challenger: Challenger,
     fingerprints: RowFingerprints,
     splits: LoggedSplits,
-    reason: str,
+    decision: Decision,
     pictures: dict[str, bytes],
 ) -> tuple[str, str]:
     """Log the model card and the MLflow model; return the model's URI and the card."""
-    card = _log_model_card(challenger, splits, reason, pictures)
+    card = _log_model_card(challenger, splits, decision, pictures)
     refitted = challenger.lineage.was_refitted
     fitted_on = splits.training_and_validation() if refitted else splits.training
     write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
@@ -131,16 +130,17 @@ def _as_sent(manifest: Manifest, rows: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _log_model_card(
-    challenger: Challenger, splits: LoggedSplits, reason: str, pictures: dict[str, bytes]
+    challenger: Challenger, splits: LoggedSplits, decision: Decision, pictures: dict[str, bytes]
 ) -> str:
     """Log the model card to the active run, as Markdown and as a page with all pictures."""
+    outcome = "Promoted because" if decision.promoted else "Not promoted by its selection:"
     card = model_card(
         challenger.lineage,
         challenger.manifest,
         challenger.metrics,
         challenger.intervals,
         splits.description,
-        reason,
+        f"{outcome} {decision.reason}",
         challenger.warning,
         importance_of(challenger.lineage.candidate_run_id),
     )

@@ -64,6 +64,7 @@ def test_unpromoted_winner_becomes_challenger(workspace, rivals):
     version = workspace.client.get_model_version_by_alias(rivals, "challenger")
     assert int(version.version) == 2
     assert "not significantly better" in version.tags["decision"]
+    assert "Not promoted by its selection: it is not significantly" in version.description
     (run, _) = workspace.runs(f"params.model_name = '{rivals}'")  # the newest first
     assert run.data.tags["challenger_version"] == "2"
     assert int(workspace.client.get_model_version_by_alias(rivals, "champion").version) == 1

@@ -171,7 +171,11 @@ def test_page_of_the_run_has_no_credentials(monkeypatch, server, page):
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: server)
     run = Mock()
     run.info.experiment_id, run.info.run_id = "3", "abc"
+    monkeypatch.delenv("MLPIPES_MLFLOW_URL", raising=False)
     assert alerting.page_of(run) == page
+    monkeypatch.setenv("MLPIPES_MLFLOW_URL", "https://published.example.com")
+    published = "https://published.example.com/#/experiments/3/runs/abc"
+    assert alerting.page_of(run) == published
 
 
 def test_command_gets_the_alert(monitor, monkeypatch, tmp_path):

@@ -32,7 +32,8 @@ def card_of(importance=None, **facts):
     manifest = Manifest("onnx", (Feature("a|b"),), threshold=0.5)
     intervals = dict.fromkeys(TEST, Interval(0.4, 0.6))
     data = SplitsDescription(**DATA | facts)
-    return model_card(LINEAGE, manifest, TEST, intervals, data, "it is the first", "", importance)
+    outcome = "Promoted because it is the first"
+    return model_card(LINEAGE, manifest, TEST, intervals, data, outcome, "", importance)
 
 
 def test_model_card_names_classes_columns_and_suspects():
