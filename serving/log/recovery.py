@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import LogUnavailableError, one_line
 from serving.log.database.migrations import upgrade
+from serving.log.database.write_connection import WriteConnection
 from serving.log.spool import Spool
 from serving.log.status import LogHealth
 from serving.log.writer import LogWriter
@@ -97,7 +98,7 @@ class Recovery:
 class StuckWriterWatch:
     """A thread that aborts transactions that a PostgreSQL server does not answer."""
 
-    def __init__(self, writers: Sequence[LogWriter]) -> None:
+    def __init__(self, writers: Sequence[LogWriter | WriteConnection]) -> None:
         self._writers = writers
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log-watch", daemon=True)

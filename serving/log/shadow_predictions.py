@@ -17,6 +17,7 @@ from serving.log.database.migrations import lock_upgrades
 from serving.log.database.multi_row_insert import Row, insert_rows
 from serving.log.database.schema import UtcDateTime, has_shadow_predictions, shadow_predictions
 from serving.log.database.write_connection import WriteConnection
+from serving.log.recovery import StuckWriterWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class ShadowLog:
         time_type = UtcDateTime().dialect_impl(self._engine.dialect)
         self._as_driver_time = time_type.bind_processor(self._engine.dialect) or _unchanged
         self._writer = WriteConnection(self._engine)
+        self._watch = StuckWriterWatch([self._writer])
+        self._watch.start()
         self._has_table = False
 
     def write(self, rows: Sequence[ShadowPrediction]) -> None:
@@ -60,6 +63,7 @@ class ShadowLog:
                     shadow_predictions,
                     [self._encode(row) for row in rows],
                     ignore_present=True,
+                    note_progress=self._writer.note_progress,
                 )
         except SQLAlchemyError:
             self._has_table = False  # the log may have been replaced
@@ -73,6 +77,7 @@ class ShadowLog:
 
     def close(self) -> None:
         """Close the connection."""
+        self._watch.stop()
         self._writer.close()
         self._engine.dispose()
 

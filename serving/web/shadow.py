@@ -1,7 +1,7 @@
 """Scoring of answered rows by a challenger, in a thread that never delays or fails an answer.
 
-Rows wait in a bounded queue. Those that find it full, that the challenger cannot score, or whose
-scores cannot be stored are dropped and counted.
+Answered rows wait in a bounded queue. Those that find it full, that the challenger cannot score, or
+whose scores cannot be stored are dropped and counted.
 """
 
 import logging
@@ -24,20 +24,24 @@ from serving.web.loading import LoadedChampion
 logger = logging.getLogger("ml-pipes")
 
 MOST_WAITING_ROWS = 20_000
-# Rows gather for so long: few transactions, and few turns of Python's lock, disturb requests.
+# Rows are collected for this long: fewer transactions and fewer turns of Python's lock disturb
+# requests.
 LINGER_SECONDS = 0.25
-# Rows scored at once: Python's lock is not held for long.
+# Rows scored in one call, so that Python's lock is not held for long.
 SCORED_ROWS = 64
-# Rows stored at once: each transaction may make the log's writer wait.
+# Rows stored in one transaction, for which the log's writer may have to wait.
 STORED_ROWS = 1_024
-# A service that ends scores waiting rows for so long.
+# A service that is stopped scores waiting rows for this long.
 DRAIN_SECONDS = 3.0
 
-Reason = Literal["queue_full", "withdrawn", "refused", "invalid", "not_stored", "closing"]
+# Why a row is dropped: values of the label `reason` of mlpipes_shadow_rows_dropped_total.
+Reason = Literal[
+    "queue_full", "withdrawn", "refused", "invalid", "not_scored", "not_stored", "closing"
+]
 
 
 class _Answered(NamedTuple):
-    """A row that a champion has answered."""
+    """An answered row, and the champion that scored it."""
 
     champion: LoadedChampion
     row: Prediction
@@ -53,12 +57,13 @@ class Shadow:
         self._filled = threading.Event()
         self._closing = threading.Event()
         self._deadline = float("inf")
+        self._score_error: str | None = None
         self._log_error: str | None = None
         self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
-        """Start the threads; the challenger is loaded while the service answers."""
+        """Start the threads, without waiting for the challenger to be loaded."""
         self._challengers.start(timeout=0)
         self._thread.start()
 
@@ -74,7 +79,7 @@ class Shadow:
             return f"{challenger.source.uri} is the champion itself: there is nothing to compare"
         if challenger is not None and (refusal := reason_against(challenger, champion)):
             return refusal
-        return self._challengers.last_error or self._log_error
+        return self._challengers.last_error or self._score_error or self._log_error
 
     def submit(self, champion: LoadedChampion, rows: Sequence[Prediction]) -> None:
         """Queue the rows of an answered request, or drop and count them; never wait."""
@@ -91,7 +96,7 @@ class Shadow:
                 self._filled.set()
 
     def close(self) -> None:
-        """Score what waits for a bounded time, and drop the rest."""
+        """Score waiting rows for a bounded time, and drop the rest."""
         self._deadline = time.monotonic() + DRAIN_SECONDS
         self._closing.set()
         self._filled.set()
@@ -99,7 +104,9 @@ class Shadow:
         self._challengers.stop()
         if left := len(self._waiting):
             _drop(left, "closing")
-            logger.warning("shadow: %s waiting rows were dropped at the end", f"{left:,}")
+            logger.warning(
+                "shadow: %s waiting rows were dropped because the service stops", f"{left:,}"
+            )
         if not self._thread.is_alive():
             self._log.close()
 
@@ -120,40 +127,45 @@ class Shadow:
         return [self._waiting.popleft() for _ in range(count)]
 
     def _process(self, answered: list[_Answered]) -> None:
-        challenger = self.challenger
         for _, group in groupby(answered, lambda item: id(item.champion)):
             items = list(group)
-            champion = items[0].champion
-            if challenger is None:
-                _drop(len(items), "withdrawn")
-                continue
-            if challenger.source.uri == champion.source.uri:
-                continue
-            refusal = reason_against(challenger, champion)
-            self._report_refusal(refusal)
-            if refusal:
-                _drop(len(items), "refused")
-            else:
-                rows = [item.row for item in items]
-                self._store(
-                    [
-                        scored
-                        for start in range(0, len(rows), SCORED_ROWS)
-                        for scored in self._score(challenger, rows[start : start + SCORED_ROWS])
-                    ]
-                )
+            self._process_rows(items[0].champion, [item.row for item in items])
+
+    def _process_rows(self, champion: LoadedChampion, rows: list[Prediction]) -> None:
+        """Score and store the rows that one champion has answered."""
+        challenger = self.challenger
+        if challenger is None:
+            _drop(len(rows), "withdrawn")
+            return
+        if challenger.source.uri == champion.source.uri:
+            return
+        refusal = reason_against(challenger, champion)
+        self._report_refusal(refusal)
+        if refusal:
+            _drop(len(rows), "refused")
+            return
+        portions = (rows[start : start + SCORED_ROWS] for start in range(0, len(rows), SCORED_ROWS))
+        self._store([row for portion in portions for row in self._score(challenger, portion)])
 
     def _score(self, challenger: LoadedChampion, rows: list[Prediction]) -> list[ShadowPrediction]:
         """Return the scores of those rows that the challenger accepts."""
         try:
-            return _score(challenger, rows)
+            scored = _shadow_predictions(challenger, rows)
         except InputError:
             if len(rows) > 1:
                 return [scored for row in rows for scored in self._score(challenger, [row])]
+            _drop(len(rows), "invalid")
+            return []
         except Exception as error:  # a runtime may raise anything
-            logger.warning("shadow: %s cannot score: %s", challenger.source.uri, one_line(error))
-        _drop(len(rows), "invalid")
-        return []
+            _drop(len(rows), "not_scored")
+            if self._score_error is None:
+                logger.warning(
+                    "shadow: %s cannot score: %s", challenger.source.uri, one_line(error)
+                )
+            self._score_error = f"{challenger.source.uri} cannot score; see the log of the service"
+            return []
+        self._score_error = None
+        return scored
 
     def _store(self, rows: list[ShadowPrediction]) -> None:
         if not rows:
@@ -201,8 +213,10 @@ def _form(feature: Feature) -> tuple[object, ...]:
     return feature.kind, words, feature.format, feature.has_time, feature.text
 
 
-def _score(challenger: LoadedChampion, rows: list[Prediction]) -> list[ShadowPrediction]:
-    """Return the challenger's predictions.
+def _shadow_predictions(
+    challenger: LoadedChampion, rows: list[Prediction]
+) -> list[ShadowPrediction]:
+    """Return the challenger's predictions for `rows`.
 
     Raises:
         InputError: a row has a value that the challenger does not accept, such as a null.

@@ -5,10 +5,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import LogUnavailableError
+from serving.log.shadow_predictions import ShadowLog, ShadowPrediction
 from tests.support.log_fixtures import (
     MODEL,
     assert_nothing_lost,
@@ -79,6 +82,19 @@ def test_postgresql_outage_loses_no_row(postgres, postgres_uri, outage):
         wait_until(lambda: not log.status().spooled)
         assert None not in load.refused, "a request without a key failed"
     assert_nothing_lost(postgres_uri, load.answered)
+
+
+def test_shadow_log_gives_up_on_hung_postgresql_and_recovers(postgres, postgres_uri):
+    def write(prediction_id):
+        log.write([ShadowPrediction(prediction_id, "2", 0.5, 1, datetime.now(UTC))])
+
+    log = ShadowLog(postgres_uri)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(write, "before").result(20)
+        with hung_postgresql(postgres), pytest.raises(SQLAlchemyError):
+            pool.submit(write, "during").result(20)
+        pool.submit(write, "after").result(20)
+    log.close()
 
 
 def test_restart_between_requests_is_transparent(postgres, postgres_uri):

@@ -192,6 +192,24 @@ def test_end_of_service_is_bounded(tiny_model, challenger, registry, database, m
     assert "waiting rows were dropped" in caplog.text
 
 
+def test_failing_challenger_is_reported_once(
+    tiny_model, challenger, registry, database, monkeypatch, caplog
+):
+    registry.move(challenger)
+    before = dropped("not_scored")
+    with shadowed_service(tiny_model) as client:
+        wait_until(lambda: described(client)["version"])
+        with monkeypatch.context() as broken:
+            broken.setattr(client.app.state.shadow.challenger.scorer, "_runtime", None)
+            for lost in (1, 2):
+                assert client.post("/predict", json=ROW).status_code == 200
+                wait_until(lambda lost=lost: dropped("not_scored") == before + lost)
+            assert "cannot score" in described(client)["trouble"]
+        client.post("/predict", json=ROW)
+        wait_until(lambda: described(client)["trouble"] is None)
+    assert len([line for line in caplog.messages if "cannot score" in line]) == 1
+
+
 def test_unwritable_log_fails_no_answer(tiny_model, challenger, registry, database, monkeypatch):
     def fail(*_):
         raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
