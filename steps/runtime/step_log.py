@@ -1,7 +1,7 @@
-"""What libraries say during a step: to `step.log`, an artifact of its run, not to the terminal.
+"""The output of libraries during a step: it goes to `step.log`, an artifact of the step's run.
 
 Descriptors 1 and 2 lead to the file, so that it also gets what Java and C libraries write. The
-step's own messages go to the terminal through a copy of descriptor 2.
+step's own messages also go to the terminal, through a copy of descriptor 2.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typing import TextIO
 
 import mlflow
 from mlflow.environment_variables import MLFLOW_LOGGING_LEVEL
+from mlflow.exceptions import MlflowException
 
 from serving.secrets import MaskingFormatter, masked
 from steps.runtime.live_line import erasure
@@ -66,8 +67,8 @@ class _TerminalHandler(logging.StreamHandler[TextIO]):
 def log_to_terminal() -> None:
     """Log to standard error, unless the program that runs this step logs elsewhere.
 
-    It gets the step's own messages and the warnings of libraries; of MLflow, what
-    MLFLOW_LOGGING_LEVEL asks for.
+    It receives the step's own messages, the warnings of libraries, and MLflow's messages of at
+    least MLFLOW_LOGGING_LEVEL.
     """
     logging.getLogger(OWN_LOGGER).setLevel(logging.INFO)
     if logging.getLogger().hasHandlers():
@@ -102,7 +103,7 @@ def _say_traceback(
 
 @contextmanager
 def capturing(run_id: str) -> Iterator[None]:
-    """Write to the log of a run what this process and its children write within.
+    """Write the output of this process and its children to the log of a run.
 
     If the program that runs the step logs elsewhere, nothing is captured.
     """
@@ -127,7 +128,7 @@ def capturing(run_id: str) -> Iterator[None]:
 
 @contextmanager
 def terminal_for_child() -> Iterator[None]:
-    """Give the terminal back within, so that a child process has it as this one had."""
+    """Restore descriptors 1 and 2, so that a child process inherits the terminal."""
     for redirection in _redirections:
         redirection.end()
     try:
@@ -138,13 +139,13 @@ def terminal_for_child() -> Iterator[None]:
 
 
 def add_output(file: Path) -> None:
-    """Copy to the log what a server wrote into a file of its own."""
+    """Append the output that a server wrote to a file of its own."""
     if _redirections and file.exists():
         sys.stderr.write(file.read_text(errors="replace"))
 
 
 def add_traceback(run_id: str, error: BaseException) -> None:
-    """Append an error to the log of a run that captures no more."""
+    """Append an error to the log of a run whose output is no longer captured."""
     if (path := _path(run_id)).exists():
         with path.open("a") as file:
             traceback.print_exception(error, file=file)
@@ -156,19 +157,24 @@ def record_log(run_id: str) -> bool:
     A step does so at its end, and its parent for a step that was killed.
 
     Returns:
-        Whether the run has got the artifact: not if nothing was written.
+        Whether the run has received the artifact: False if nothing was written.
+
+    Raises:
+        MlflowException: the artifact cannot be stored; the file is kept, and named.
     """
     path = _path(run_id)
     try:
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - LARGEST_BYTES, 0))
             text = masked(file.read().decode(errors="replace"))
-        if text:
-            mlflow.MlflowClient().log_text(run_id, text, ARTIFACT)
     except FileNotFoundError:
         return False
-    finally:
-        path.unlink(missing_ok=True)
+    if text:
+        try:
+            mlflow.MlflowClient().log_text(run_id, text, ARTIFACT)
+        except (MlflowException, OSError) as error:
+            raise MlflowException(f"{ARTIFACT} is kept in {path}: {error}") from error
+    path.unlink(missing_ok=True)
     return bool(text)
 
 

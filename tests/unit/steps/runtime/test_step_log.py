@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from steps.runtime import step_log
 
@@ -36,6 +37,20 @@ def test_empty_log_is_no_artifact(left):
     assert not step_log.record_log(run_id)
     assert not file.exists()
     assert not mlflow.MlflowClient().list_artifacts(run_id)
+
+
+def test_log_that_cannot_be_recorded_is_kept_and_named(left, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+
+    file, run_id = left
+    file.write_text("the reason")
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.MlflowClient, "log_text", fail)
+        with pytest.raises(MlflowException, match=f"kept in {file}: no space left"):
+            step_log.record_log(run_id)
+    assert step_log.record_log(run_id)
+    assert not file.exists()
 
 
 def test_end_of_long_log_is_kept(left, monkeypatch):
