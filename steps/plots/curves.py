@@ -71,7 +71,7 @@ def _ks(axes: Axes, y: Labels, scores: Floats) -> None:
 
 def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     bins = reliability(y, scores)
-    shown = (bins.observed > 0) & (bins.predicted > 0)  # a log axis has no 0
+    shown = bins.observed > 0  # a log axis has no 0
     predicted, observed, low, high = (
         np.clip(values[shown], LOWEST_SCORE, 1)
         for values in (bins.predicted, bins.observed, bins.low, bins.high)

@@ -22,8 +22,8 @@ router = APIRouter()
 class ShadowDescription(BaseModel):
     """The challenger that scores in the shadow.
 
-    `name` and the fields after it are null while there is none. `trouble` is the reason why rows
-    are not scored by it.
+    While there is none, its fields are null or empty. `trouble` is the reason why it does not score
+    rows.
     """
 
     name: str | None
@@ -36,17 +36,26 @@ class ShadowDescription(BaseModel):
     trouble: str | None
 
 
+class MemberDescription(BaseModel):
+    """A member of an ensemble; `weight` is its share of the ensemble's log-odds."""
+
+    name: str
+    kind: str
+    weight: float
+
+
 class ChampionDescription(ModelVersion):
     """The current champion.
 
     The second of `classes` is the value of the target that stands for class 1, the first that for
-    class 0. `trouble` is the reason why a newer champion could not be loaded. `shadow` is null if
-    the service has no shadow.
+    class 0. `members` is empty unless the champion is an ensemble. `trouble` is the reason why a
+    newer champion could not be loaded. `shadow` is null if no shadow is configured.
     """
 
     uri: str
     run_id: str | None
     kind: str
+    members: list[MemberDescription]
     threshold: float
     threshold_rule: str
     target: str

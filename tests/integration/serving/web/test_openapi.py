@@ -19,6 +19,12 @@ def test_model_describes_champion(client):
     assert (ready["status"], ready["reason"]) == ("ready", None)
 
 
+def test_openapi_documents_all_fields_of_the_model(client):
+    document = client.get("/openapi.json").json()
+    described = document["components"]["schemas"]["ChampionDescription"]["properties"]
+    assert described.keys() == client.get("/model").json().keys()
+
+
 def test_openapi_names_features(client):
     document = client.get("/openapi.json").json()
     body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]

@@ -9,6 +9,13 @@ from steps.plots.style import as_png
 pytestmark = pytest.mark.quick
 
 
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_equal_scores_of_all_rows_are_drawn(score):
+    y = (np.arange(500) % 100 == 0).astype(int)
+    for figure in curves(y, np.full(len(y), score), "some model").values():
+        as_png(figure)
+
+
 def test_tiny_scores_do_not_stretch_axes():
     y = (np.arange(5000) % 100 == 0).astype(int)
     figures = curves(y, np.geomspace(1, 1e-150, len(y)), "some model")
