@@ -66,7 +66,7 @@ class ServiceSettings(BaseSettings):
     )
     shadow: str = Field(
         default="",
-        description="registered version that scores each request, too, after the answer, such as "
+        description="registered version that also scores each request, after the answer, such as "
         "`models:/credit-card-fraud@challenger`; an alias is followed; empty for none",
     )
     api_keys: SecretStr = Field(

@@ -36,9 +36,10 @@ def stream_pairs(
     Args:
         connection: connection to the log.
         model_name: name of the registered model.
-        run_id: run of the version that answered.
+        run_id: run of the champion, which answered.
         shadow_version: number of the version in the shadow.
-        shadow_since: its registration; numbers are used again if a model is registered again.
+        shadow_since: time of its registration. A model that is deleted and registered again has the
+            same numbers.
         since: start of the time range, inclusive.
         until: end of the time range, exclusive.
         chunk: largest number of rows in a chunk.

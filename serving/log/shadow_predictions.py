@@ -1,7 +1,7 @@
-"""Shadow predictions: scores of a challenger for logged predictions, stored on a best effort.
+"""Shadow predictions: a challenger's scores of logged rows, stored on a best-effort basis.
 
-They are no part of an answer. Hence their commits do not wait for the disk, and they never go to
-the spool. A log of an earlier release gets the table when the first rows are written.
+They are not part of an answer, so their commits do not wait for the disk, and they never go to the
+spool. A log of an earlier release gets the table when the first rows are written.
 """
 
 from collections.abc import Sequence

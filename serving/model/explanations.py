@@ -29,7 +29,7 @@ MOST_VALUES = 2**20
 # The largest probability below 1 is 1 - 2^-53, at log-odds of 36.7.
 LARGEST_LOG_ODDS = 36.0
 SEED = 0
-# Seconds of rest after each path: threads that answer other requests get the interpreter.
+# Seconds of rest after each path, so that threads that answer other requests get the interpreter.
 PAUSE = 0.0002
 
 
@@ -114,7 +114,7 @@ class Explainer:
     def _scores(
         self, rows: FeatureRows, row: int, reference: int, order: npt.NDArray[np.int64]
     ) -> Iterator[Floats]:
-        """Yield the scores on the way from a reference to a row, without both ends, in portions.
+        """Yield the scores on the path from a reference to a row, without its ends, in portions.
 
         After k steps, the first k columns of `order` have the values of the row.
         """

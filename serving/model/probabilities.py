@@ -23,7 +23,7 @@ def correct_prior(probability: Floats, positive_weight: float) -> Floats:
 
 def clipped_log_odds(probability: Floats) -> Floats:
     """Return the log-odds of probabilities, clipped at ±15; any shape."""
-    # Not the log-odds: to divide by 0 without a warning would take an error state of numpy.
+    # Clipped before the division, which would be by 0 for a probability of 1.
     clipped = np.minimum(np.maximum(probability, LEAST_PROBABILITY), 1.0 - LEAST_PROBABILITY)
     log_odds: Floats = np.log(clipped / (1.0 - clipped))
     return log_odds

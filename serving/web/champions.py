@@ -128,7 +128,7 @@ class ChampionWatch:
         logger.warning("now %s %s", self._use, source.uri)
 
     def _handle_absence(self) -> None:
-        """Go on with the current champion: its version or alias has disappeared."""
+        """Keep the current champion although its version or alias has disappeared."""
         self._report(None if self._champion is None else "the model no longer exists")
 
     def _swap_in(self, champion: LoadedChampion) -> None:

@@ -13,11 +13,11 @@ class Bar:
     """A bar on a scale of 0 to 100.
 
     Attributes:
-        name: The column, or what the bar sums up.
+        name: The column, or how many others the bar sums up.
         value: Its contribution in log-odds.
         start: The left end.
         length: The length.
-        zero: The place of the contribution 0, the same for all bars.
+        zero: The position of the contribution 0, the same for all bars.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Explanations on request: which are asked for, how many at once, and what a retry gets."""
+"""Explanations of `/predict`: the member `explain` of its body, the queue, and retries."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def asks_to_explain(content: Any, names: list[str], id_column: str) -> bool:
 
 
 class ExplanationQueue:
-    """Explains one request at a time, in a thread of its own: others are not delayed."""
+    """Explains one request at a time, in a thread, so that other requests are not delayed."""
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(1)
@@ -67,7 +67,7 @@ def _explainer(champion: LoadedChampion, n_rows: int) -> Explainer:
 
 
 def reason_to_omit(stored: list[Prediction], scored: list[Prediction]) -> str | None:
-    """Return why explanations do not belong to the stored rows, None if they do.
+    """Return the reason why explanations do not apply to the stored rows, None if they do.
 
     Args:
         stored: The rows of the answer, which a retry has from its first attempt.

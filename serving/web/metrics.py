@@ -55,7 +55,7 @@ DEGRADED = Gauge(
     multiprocess_mode="mostrecent",
 )
 SHADOW_ROWS = Counter(
-    "mlpipes_shadow_rows", "Predictions scored by the challenger, too, and stored"
+    "mlpipes_shadow_rows", "Predictions that the challenger also scored, with its score stored"
 )
 SHADOW_DROPPED = Counter(
     "mlpipes_shadow_rows_dropped",

@@ -90,7 +90,7 @@ class Predictor:
         if champion.explainer is not None:
             (explanation,) = await self._explanations.explain(champion, rows, scored)
         stored = await self._log.record_async(scored, champion.model, SOURCE, None)
-        self._count(champion, rows, scored, stored)
+        self._count_and_submit(champion, rows, scored, stored)
         return stored[0], explanation
 
     async def invocations(self, body: bytes, is_csv: bool, key: str | None) -> bytes:
@@ -128,7 +128,7 @@ class Predictor:
             explanations = await self._explanations.explain(champion, rows, scored)
 
         def respond(stored: list[Prediction]) -> bytes:
-            self._count(champion, rows, scored, stored)
+            self._count_and_submit(champion, rows, scored, stored)
             explained = None
             if explain:
                 explained = Explained(explanations, reason_to_omit(stored, scored))
@@ -143,13 +143,14 @@ class Predictor:
 
         return await run_in_threadpool(record)
 
-    def _count(
+    def _count_and_submit(
         self,
         champion: LoadedChampion,
         rows: Rows,
         scored: list[Prediction],
         stored: list[Prediction],
     ) -> None:
+        """Count the rows of an answer, and submit new ones to the shadow."""
         # A retry gets the rows of its first attempt, which have been counted already.
         is_new = stored is scored
         metrics.count_rows(stored, new=self._logged and is_new)

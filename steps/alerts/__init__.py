@@ -1,1 +1,1 @@
-"""Alerts about findings of the monitoring."""
+"""Alerts for findings of the monitoring."""

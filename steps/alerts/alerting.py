@@ -1,4 +1,4 @@
-"""Alerts about what began or ended since the last monitoring run."""
+"""Alerts for findings that began or ended since the last monitoring run."""
 
 import logging
 
@@ -14,7 +14,7 @@ from steps.runtime.mlflow_pages import find_pages, run_link
 
 logger = logging.getLogger("ml-pipes")
 
-# Tags of a monitoring run: the findings that receivers know of and that have not ended, as
+# Tags of a monitoring run: the findings that receivers were told of and that have not ended, as
 # RECEIVER:FINDING, and the reasons why alerts were not delivered.
 OPEN_ALERTS, ALERT_ERROR = "open_alerts", "alert_error"
 NONE = "none"
@@ -69,10 +69,10 @@ def _failure(send: Receiver, alert: Alert) -> str | None:
 def changes(before: set[str], verdicts: dict[str, str]) -> dict[str, str]:
     """Return the event, "raised" or "resolved", of each finding that began or ended.
 
-    An unknown verdict changes nothing.
+    A finding whose verdict is unknown neither begins nor ends.
 
     Args:
-        before: the findings that a receiver knows of.
+        before: the open findings that a receiver was told of.
         verdicts: the tags of a monitoring run.
     """
     found = {name: verdicts[tag] for name, (tag, _) in VERDICTS.items()}

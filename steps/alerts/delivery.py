@@ -23,7 +23,8 @@ COMMAND_TIMEOUT = 60.0
 ATTEMPTS = 4
 # Seconds before the second retry; doubled with each further one.
 BACKOFF = 1.0
-MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
+# Statuses of temporary errors.
+RETRIED = (408, 425, 429, 500, 502, 503, 504)
 TIME_HEADER, SIGNATURE_HEADER = "X-MLPipes-Timestamp", "X-MLPipes-Signature"
 SHOWN_CHARACTERS = 200
 
@@ -35,7 +36,7 @@ class DeliveryError(Exception):
 def receivers(settings: AlertSettings) -> dict[str, Receiver]:
     """Return the functions that send an alert to each receiver, by its name.
 
-    They raise `DeliveryError` if it does not take the alert.
+    They raise `DeliveryError` if the receiver does not accept the alert.
     """
     found: dict[str, Receiver] = {}
     if settings.url.get_secret_value():
@@ -61,7 +62,7 @@ def _post(settings: AlertSettings, alert: Alert) -> None:
     host = urlsplit(url).hostname  # paths of webhooks are secrets
     retry = Retry(
         ATTEMPTS - 1,
-        status_forcelist=MAY_PASS,
+        status_forcelist=RETRIED,
         allowed_methods=None,
         backoff_factor=BACKOFF,
         raise_on_status=False,

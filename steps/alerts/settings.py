@@ -1,4 +1,4 @@
-"""Settings of alerts, from environment variables: MLflow would record parameters."""
+"""Settings of alerts, from environment variables, since MLflow records parameters."""
 
 import shlex
 from typing import Literal
@@ -21,15 +21,17 @@ class AlertSettings(BaseSettings):
         description="HTTP or HTTPS URL to which `monitor` posts its alerts",
     )
     format: Literal["json", "slack"] = Field(
-        default="json", description="form of what is posted: `json`, or `slack` for its webhooks"
+        default="json",
+        description="format of posted alerts: `json`, or `slack` for Slack's incoming webhooks",
     )
     secret: SecretStr = Field(
         default=SecretStr(""),
-        description="key of the HMAC-SHA256 signature of what is posted",
+        description="key of the HMAC-SHA256 signature of posted alerts",
     )
     command: str = Field(
         default="",
-        description="command that `monitor` runs for each alert, with its JSON on standard input",
+        description="command that `monitor` runs for each alert, with the alert as JSON on "
+        "standard input",
     )
 
     @field_validator("url")

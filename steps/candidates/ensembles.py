@@ -1,4 +1,4 @@
-"""Records of ensembles in MLflow: candidates that are made of others."""
+"""Records of ensembles, candidates that combine others, as runs in MLflow."""
 
 import logging
 import shutil
@@ -70,7 +70,7 @@ def record_ensemble(
     Args:
         members: Its members, candidates with verified exports; their weights add up to 1.
         cross_fitted: Scores of the validation rows by ensembles whose weights were selected on
-            other rows, shape (n_rows,). They have the threshold, too.
+            other rows, shape (n_rows,). The threshold is one of them.
         splits: The splits of the members.
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"

@@ -10,9 +10,9 @@ ROWS, REPETITIONS = 1000, 3
 
 
 def seconds_per_row(scorer: PortableScorer, rows: pd.DataFrame) -> float:
-    """Return the seconds that a scorer takes for a row, of many that it scores together.
+    """Return the seconds per row that a scorer takes for a batch.
 
-    The first of `rows` are parsed before and scored several times; the quickest counts.
+    The first of `rows` are parsed beforehand and scored several times; the fastest pass counts.
     """
     parsed = scorer.schema.parse_frame(rows.head(ROWS))
     durations = []

@@ -27,6 +27,7 @@ from steps.runtime.mlflow_pages import (
     MODEL_TRAINING,
     add_to_note,
     find_run,
+    monitoring_experiment,
     picture,
     run_link,
     runs_link,
@@ -55,7 +56,7 @@ def exclusive_monitoring(model_name: str) -> Iterator[None]:
 @contextmanager
 def monitoring_run(model_name: str) -> Iterator[Run]:
     """Open a run in the experiment that holds all monitoring runs of a model."""
-    experiment_id = _active_experiment(f"{model_name} monitoring")
+    experiment_id = _active_experiment(monitoring_experiment(model_name))
     title = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with mlflow.start_run(experiment_id=experiment_id, run_name=title, nested=True) as run:
         yield run
@@ -121,17 +122,18 @@ def log_findings(findings: Findings, champion: MonitoredChampion) -> None:
     _link_champion(findings.title, champion)
 
 
-def _link_champion(title: str, champion: MonitoredChampion) -> None:
-    """Link the active run with the run of the champion's version, which gets one link to all."""
+def _link_champion(verdicts: str, champion: MonitoredChampion) -> None:
+    """Link the active run with that of the champion, which gets one link to all monitoring runs."""
     run, name = active_run(), champion.registered.name
     link = version_link(name, champion.version)
-    paragraph = f"{title}. Champion: [{name} version {champion.version}]({link})"
+    paragraph = f"{verdicts}. Champion: [{name} version {champion.version}]({link})"
     if registered_by := find_run(champion.run_id):
         paragraph += f" of [{registered_by.info.run_name}]({run_link(registered_by)})"
     add_to_note(run.info.run_id, f"{paragraph}.")
     add_to_note(run.info.run_id, picture(run, "plots/summary.png", "summary"))
     all_runs = runs_link(run.info.experiment_id)
-    add_to_note(champion.run_id, f"Monitoring of this model: [{name} monitoring]({all_runs}).")
+    title = monitoring_experiment(name)
+    add_to_note(champion.run_id, f"Monitoring of this model: [{title}]({all_runs}).")
 
 
 def _log_report(drift: Drift) -> None:

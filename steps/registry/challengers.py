@@ -1,6 +1,7 @@
 """The alias `challenger`: the last winner of a selection that was not promoted.
 
 A service can score its requests with it in the shadow, and `monitor` compares it with the champion.
+Its promotion, or that of another winner, removes the alias (see `steps.registry.champion_changes`).
 """
 
 import mlflow
@@ -36,7 +37,7 @@ def register_as_challenger(
 ) -> str:
     """Register a version under the alias `challenger`, and return its number.
 
-    A version that could not be completed is deleted.
+    If that fails half-way, the version is deleted.
 
     Args:
         model_uri: the logged model.

@@ -56,7 +56,7 @@ def exclusive_champion_change(model_name: str) -> Iterator[list[PendingChange]]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        logger.info("waiting for another selection or rollback of %s to end", model_name)
+        logger.info("waiting for another change of the champion of %s to end", model_name)
         lock.acquire()
     try:
         yield _recover_interrupted_changes(model_name)

@@ -42,8 +42,8 @@ def describe_model(champion: ModelVersion) -> str:
     algorithm = as_plain_text(f"{tags.get('algorithm', '')} ({tags.get('engine', '')})")
     chosen = (
         f"The champion is the best of all candidates by {tags.get('metric', 'the metric')} on "
-        "validation rows, refitted if possible, and promoted if it stands the comparison with its "
-        "predecessor on test rows that neither has seen."
+        "validation rows, refitted if possible, and promoted if it passes the comparison with its "
+        "predecessor on rows that neither has seen."
     )
     links = [
         f"[{title}]({run_link(run)})"

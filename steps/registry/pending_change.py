@@ -29,7 +29,7 @@ class PendingChange:
     """A change of champion in progress, stored as a tag of the version that becomes champion.
 
     Attributes:
-        by: Entry point that makes the change, `select_champion` or `rollback`.
+        by: Entry point that makes the change, `select_champion`, `rollback` or `monitor`.
         run_id: Run of that entry point.
         after: Version of the champion before; empty if there is none.
         reason: Explanation for people.

@@ -1,7 +1,7 @@
-"""The live line of a terminal: the step at work, its elapsed time, and what it does now.
+"""The live line of a terminal: the current step, its elapsed time, and what it is doing.
 
 One process draws it: the first step on the terminal, usually `main`. It passes the name of a file
-in an environment variable, and whichever process works writes there what it does. The line is drawn
+in an environment variable, and the process at work writes there what it is doing. The line is drawn
 below the plain lines: each of those erases it first, in the same write.
 """
 
@@ -29,7 +29,7 @@ class Work:
     Attributes:
         step: The entry point.
         since: The time at which it started, in seconds of the epoch.
-        doing: What it does now, as a phrase.
+        doing: What it is doing, as a phrase.
     """
 
     step: str
@@ -45,7 +45,7 @@ class Work:
 
 @contextmanager
 def live_line() -> Iterator[None]:
-    """Draw the live line on standard error, unless it is no terminal or drawn already.
+    """Draw the live line, unless standard error is no terminal or the line is drawn already.
 
     `NO_COLOR`, `CI` and `TERM=dumb` turn it off.
     """
@@ -71,11 +71,11 @@ def live_line() -> Iterator[None]:
 
 @contextmanager
 def working(doing: str, step: str = "") -> Iterator[None]:
-    """Show what is done within, and then again what was shown before.
+    """Show this work in the live line during the block, then what was shown before.
 
     Args:
         doing: The work as a phrase.
-        step: The entry point that starts; empty if it is the one that is shown.
+        step: The entry point that starts; empty for work of the entry point that is shown.
     """
     file = Path(os.environ.get(VARIABLE, ""))
     before = _read(file)
@@ -91,7 +91,7 @@ def working(doing: str, step: str = "") -> Iterator[None]:
         yield
     finally:
         if before is not None:
-            # A step that was announced by the process that started it does not start again.
+            # The process that started a step has announced it: its time does not start again.
             _write(file, replace(before, doing="finishing") if before.step == step else before)
 
 
@@ -101,7 +101,7 @@ def is_drawn() -> bool:
 
 
 def erasure() -> str:
-    """Return what erases the live line if there is one; a plain line begins with it."""
+    """Return the characters that erase the live line, if there is one; plain lines start so."""
     return ERASE if is_drawn() else ""
 
 

@@ -1,4 +1,4 @@
-"""MLflow's pages: where people read them, their addresses, notes, and kinds of experiments."""
+"""MLflow's pages: their addresses, the notes on them, and the names and kinds of experiments."""
 
 import os
 import shlex
@@ -76,6 +76,11 @@ def artifact_link(run: Run, path: str) -> str:
     return f"{run_link(run)}/artifacts/{quote(path)}"
 
 
+def monitoring_experiment(model_name: str) -> str:
+    """Return the name of the experiment that holds the monitoring runs of a model."""
+    return f"{model_name} monitoring"
+
+
 def runs_link(experiment_id: str) -> str:
     """Return the address of the runs of an experiment."""
     return f"#/experiments/{experiment_id}/runs"
@@ -110,9 +115,10 @@ def find_run(run_id: str | None) -> Run | None:
 
 
 def add_to_note(run_id: str | None, paragraph: str) -> None:
-    """Add a paragraph to the note of a run, below what it says already.
+    """Append a paragraph to the note of a run.
 
-    Nothing happens if the note has this paragraph, or no room for it, or if the run was deleted.
+    Nothing happens if the note already has this paragraph or would be too long for MLflow, or if
+    the run was deleted.
     """
     if (run := find_run(run_id)) is None:
         return

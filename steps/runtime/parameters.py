@@ -163,8 +163,8 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "promote": Parameter(
         click.Choice(["never", "auto"]),
-        "`auto`: make the challenger in the shadow the champion if it wins, by the rule of "
-        "`promotion=auto`, on labelled predictions that both have scored; `never`",
+        "`never`, or `auto`: make the challenger in the shadow the champion if it wins, by the "
+        "rule of `promotion=auto`, on labelled predictions that both have scored",
     ),
     "folder": Parameter(non_empty, "folder to create for the demo's data and prediction log"),
     "clean": Parameter(click.BOOL, "only remove what an earlier demo created"),

@@ -18,9 +18,9 @@ FOLDS, SEED = 5, 0
 
 
 def select_weights(y: Labels, scores: Floats) -> Floats:
-    """Return the weight of each candidate, shape (n_candidates,); of at most five it is not 0.
+    """Return the weight of each candidate, shape (n_candidates,); at most five are not 0.
 
-    The mean of the log-odds, clipped at ±15, has the lowest log loss that the selection reached.
+    They are those of the mean of log-odds, clipped at ±15, with the lowest log loss of all rounds.
 
     Args:
         y: the labels, shape (n_rows,).
@@ -50,7 +50,7 @@ def cross_fitted_scores(y: Labels, scores: Floats) -> Floats:
 
 def _select(signs: Floats, log_odds: Floats) -> Floats:
     """Return weights that add up to 1, for labels of 1 and -1."""
-    margins = signs * log_odds  # that a row is on the right side
+    margins = signs * log_odds  # the log-odds of each row's own class
     counts = np.zeros(len(margins), dtype=np.int64)
     total = np.zeros(margins.shape[1])
     lowest, best = np.inf, counts.copy()

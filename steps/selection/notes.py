@@ -4,12 +4,13 @@ import json
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from steps.runtime.mlflow_pages import (
     MODEL_TRAINING,
     model_link,
+    monitoring_experiment,
     picture,
     run_link,
     runs_link,
@@ -104,7 +105,9 @@ def describe_experiment(run: Run, model_name: str, version: str | None) -> None:
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, view)
     if not experiment.tags.get(MLFLOW_RUN_NOTE, UPDATED).endswith(UPDATED):
         return
-    monitoring = client.get_experiment_by_name(f"{model_name} monitoring")
+    monitoring = client.get_experiment_by_name(monitoring_experiment(model_name))
+    if monitoring and monitoring.lifecycle_stage == LifecycleStage.DELETED:
+        monitoring = None
     note = _experiment_note(run, model_name, version, monitoring)
     client.set_experiment_tag(experiment.experiment_id, MLFLOW_RUN_NOTE, note)
 

@@ -1,1 +1,1 @@
-"""A challenger in the shadow of the service: its comparison with the champion, its promotion."""
+"""The challenger in the shadow of the service: comparison with the champion, and promotion."""

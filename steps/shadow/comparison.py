@@ -1,4 +1,4 @@
-"""Champion and challenger on the same labelled predictions.
+"""Champion and challenger on the same labelled predictions, and the promotion of the better one.
 
 The challenger scored them in the shadow of the service, right after the champion had answered. So
 both versions are older than these rows and their labels, and neither has learned from them.
@@ -93,8 +93,8 @@ class ShadowComparison:
     def decide(self, ours: RowFingerprints | None, theirs: RowFingerprints | None) -> Decision:
         """Decide as a selection with `promotion=auto` does.
 
-        The anchor has not scored these rows. Where that rule needs it, because champion and anchor
-        differ, the challenger must be significantly better than the champion.
+        The anchor has not scored these rows. If the champion is not its own anchor, the challenger
+        must therefore be significantly better than the champion.
 
         Args:
             ours: the rows that the challenger was fitted on.
@@ -112,7 +112,7 @@ class ShadowComparison:
         return decide(rule, self.metric, test, scores, fitted, incumbent)
 
     def _as_test(self, theirs: RowFingerprints | None = None) -> tuple[Split, Floats, Incumbent]:
-        """Return the labelled rows, the challenger's scores of them, and the champion."""
+        """Return what `steps.selection.promotion` compares: rows, challenger's scores, champion."""
         labelled = self.labelled
         frame = pd.DataFrame({"true_label": labelled["true_label"].to_numpy(np.int64)})
         incumbent = Incumbent(
@@ -194,7 +194,7 @@ def _metrics(compared: Comparison) -> dict[str, float]:
 
 
 def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, run: Run) -> bool:
-    """Make the challenger the champion if it wins; return whether it did."""
+    """Promote the challenger if it wins; return whether it was promoted."""
     name, version = champion.registered.name, str(comparison.challenger.version)
     decision = comparison.decide(
         _fingerprints(comparison.challenger), _fingerprints(comparison.champion)
@@ -203,7 +203,7 @@ def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, ru
     if promoted:
         with exclusive_champion_change(name):
             if not _unchanged(comparison):
-                logger.info("not promoted: champion or challenger have changed meanwhile")
+                logger.info("not promoted: champion or challenger changed during the comparison")
                 return False
             anchor = SELF if decision.becomes_anchor else anchor_of(comparison.champion)
             promote_challenger(

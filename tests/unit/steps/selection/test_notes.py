@@ -76,10 +76,13 @@ def test_experiment_is_marked_as_training_and_described(run):
     view = json.loads(tags["mlflow.sharedViewState.results"])
     assert "metrics.`test_ks`" in view["selectedColumns"]
     assert "/runs?viewStateShareKey=results)" in note_of(run)
-    mlflow.create_experiment("fraud monitoring")
+    monitoring = mlflow.create_experiment("fraud monitoring")
     describe_experiment(run, "fraud", "2")
     assert "Champion: [fraud version 2](#/models/fraud/versions/2)" in note_of(run)
     assert "Monitoring: [fraud monitoring](#/experiments/" in note_of(run)
+    mlflow.delete_experiment(monitoring)  # MLflow still finds it by its name
+    describe_experiment(run, "fraud", "2")
+    assert "Monitoring" not in note_of(run)
 
 
 def test_notes_and_kinds_of_users_are_kept(run):
