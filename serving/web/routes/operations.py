@@ -18,6 +18,16 @@ from serving.web.shadow import Shadow
 
 router = APIRouter()
 
+NO_CHALLENGER: dict[str, Any] = {
+    "name": None,
+    "version": None,
+    "run_id": None,
+    "threshold": None,
+    "metrics": {},
+    "tags": {},
+    "loaded_at": None,
+}
+
 
 class ShadowDescription(BaseModel):
     """The challenger that scores in the shadow.
@@ -91,45 +101,44 @@ async def model(request: Request) -> Response:
     champion = champions.current()
     manifest = champion.scorer.manifest
     return json_response(
-        {
-            "name": champion.model.name,
-            "version": champion.model.version,
+        _describe(champion)
+        | {
             "uri": champion.source.uri,
-            "run_id": champion.model.run_id,
             "kind": manifest.kind,
             "members": [
                 {"name": member.name, "kind": member.kind, "weight": member.weight}
                 for member in manifest.members
             ],
-            "threshold": manifest.threshold,
             "threshold_rule": manifest.threshold_rule,
             "target": manifest.target,
             "classes": manifest.classes,
             "id_column": manifest.id_column,
             "features": manifest.features,
-            "metrics": champion.source.metrics,
-            "tags": champion.source.tags,
-            "loaded_at": champion.loaded_at.isoformat(),
             "trouble": champions.last_error,
             "shadow": _describe_shadow(shadow_of(request), champion),
         }
     )
 
 
+def _describe(loaded: LoadedChampion) -> dict[str, Any]:
+    """Return what `/model` says of champion and challenger alike."""
+    return {
+        "name": loaded.model.name,
+        "version": loaded.model.version,
+        "run_id": loaded.model.run_id,
+        "threshold": loaded.scorer.manifest.threshold,
+        "metrics": loaded.source.metrics,
+        "tags": loaded.source.tags,
+        "loaded_at": loaded.loaded_at.isoformat(),
+    }
+
+
 def _describe_shadow(shadow: Shadow | None, champion: LoadedChampion) -> dict[str, Any] | None:
     if shadow is None:
         return None
-    challenger = shadow.challenger
-    return {
-        "name": challenger.model.name if challenger else None,
-        "version": challenger.model.version if challenger else None,
-        "run_id": challenger.model.run_id if challenger else None,
-        "threshold": challenger.scorer.manifest.threshold if challenger else None,
-        "metrics": challenger.source.metrics if challenger else {},
-        "tags": challenger.source.tags if challenger else {},
-        "loaded_at": challenger.loaded_at.isoformat() if challenger else None,
-        "trouble": shadow.trouble(champion),
-    }
+    challenger = shadow.challenger  # read once: another thread may release it
+    described = _describe(challenger) if challenger else NO_CHALLENGER
+    return described | {"trouble": shadow.trouble(champion)}
 
 
 @router.get("/health/live", tags=[OPERATIONS], responses=problems())
