@@ -63,17 +63,13 @@ def monitor(
         with monitoring_run(model_name) as run:
             log_findings(findings, champion)
             logger.info("%s version %s: %s", model_name, champion.version, findings)
-            if comparison is not None:
-                log_comparison(comparison)
             if until is None:  # a window of the past is no news
                 send_alerts(receivers, findings, champion, run)
+            if comparison is not None:
+                log_comparison(comparison)
         mlflow.set_tag(MONITORING_RUN, run.info.run_id)
-        if (
-            promote == "auto"
-            and comparison is not None
-            and promote_winner(comparison, champion, run)
-        ):
-            return  # what was found concerns the champion before
+        if promote == "auto" and comparison is not None and promote_winner(comparison, run):
+            return  # the findings concern the previous champion
         if retrain != "never":
             retrain_if_triggered(retrain, uri, champion, findings, run)
 

@@ -189,10 +189,9 @@ class Shadow:
 
 def reason_against(challenger: LoadedChampion, champion: LoadedChampion) -> str | None:
     """Return the reason why `challenger` cannot score the rows of `champion`, None if it can."""
-    ours, theirs = challenger.model, champion.model
-    uri = challenger.source.uri
-    if theirs.name is not None and ours.name != theirs.name:
-        return f"{uri} is refused: it is no version of the served model, {theirs.name}"
+    served, uri = champion.model.name, challenger.source.uri
+    if served is not None and challenger.model.name != served:
+        return f"{uri} is refused: it is not a version of the served model, {served}"
     needed, given = _by_name(challenger), _by_name(champion)
     differing = sorted(
         name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name)
@@ -208,7 +207,7 @@ def _by_name(model: LoadedChampion) -> dict[str, tuple[object, ...]]:
 
 
 def _form(feature: Feature) -> tuple[object, ...]:
-    """Return what decides how values are read; levels of categories and nulls may differ."""
+    """Return what determines how values are parsed; levels of categories and nulls may differ."""
     words = feature.levels if feature.kind == "boolean" else ()
     return feature.kind, words, feature.format, feature.has_time, feature.text
 

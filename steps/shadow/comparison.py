@@ -90,34 +90,38 @@ class ShadowComparison:
         assert compared is not None  # the labels suffice, and neither version has seen the rows
         return compared
 
-    def decide(self, ours: RowFingerprints | None, theirs: RowFingerprints | None) -> Decision:
+    def decide(
+        self, challenger_rows: RowFingerprints | None, champion_rows: RowFingerprints | None
+    ) -> Decision:
         """Decide as a selection with `promotion=auto` does.
 
         The anchor has not scored these rows. If the champion is not its own anchor, the challenger
         must therefore be significantly better than the champion.
 
+        There must be no `obstacle`.
+
         Args:
-            ours: the rows that the challenger was fitted on.
-            theirs: the rows that the champion was fitted on.
+            challenger_rows: the rows that the challenger was fitted on.
+            champion_rows: the rows that the champion was fitted on.
         """
-        if self.obstacle:
-            return Decision(False, self.obstacle)
-        test, scores, incumbent = self._as_test(theirs)
+        test, scores, incumbent = self._as_test(champion_rows)
         if not (chance := ChanceTest.of(test.y, scores)).better:
             reason = "it ranks the labelled predictions no better than chance"
             return Decision(False, f"{reason} (one-sided Mann-Whitney p = {chance.p_value:.2g})")
         is_anchor = anchor_of(self.champion) == str(self.champion.version)
-        rule = "auto" if is_anchor and ours is not None else "significant"
-        fitted = ours or RowFingerprints(np.empty(0, np.uint64), 0, "")
+        rule = "auto" if is_anchor and challenger_rows is not None else "significant"
+        fitted = challenger_rows or RowFingerprints(np.empty(0, np.uint64), 0, "")
         return decide(rule, self.metric, test, scores, fitted, incumbent)
 
-    def _as_test(self, theirs: RowFingerprints | None = None) -> tuple[Split, Floats, Incumbent]:
+    def _as_test(
+        self, champion_rows: RowFingerprints | None = None
+    ) -> tuple[Split, Floats, Incumbent]:
         """Return what `steps.selection.promotion` compares: rows, challenger's scores, champion."""
         labelled = self.labelled
         frame = pd.DataFrame({"true_label": labelled["true_label"].to_numpy(np.int64)})
         incumbent = Incumbent(
             version=str(self.champion.version),
-            fingerprints=theirs,
+            fingerprints=champion_rows,
             scores=labelled["score"].to_numpy(np.float64),
             unseen=np.ones(len(frame), bool),
         )
@@ -193,30 +197,55 @@ def _metrics(compared: Comparison) -> dict[str, float]:
     }
 
 
-def promote_winner(comparison: ShadowComparison, champion: MonitoredChampion, run: Run) -> bool:
+def promote_winner(comparison: ShadowComparison, run: Run) -> bool:
     """Promote the challenger if it wins; return whether it was promoted."""
-    name, version = champion.registered.name, str(comparison.challenger.version)
-    decision = comparison.decide(
-        _fingerprints(comparison.challenger), _fingerprints(comparison.champion)
-    )
-    promoted = decision.promoted
-    if promoted:
-        with exclusive_champion_change(name):
-            if not _unchanged(comparison):
-                logger.info("not promoted: champion or challenger changed during the comparison")
-                return False
-            anchor = SELF if decision.becomes_anchor else anchor_of(comparison.champion)
-            promote_challenger(
-                name, version, champion.version, run.info.run_id, decision.reason, anchor
-            )
-            log_champion_history(name)
-            update_description(name)
-    tags = {PROMOTED: str(promoted).lower(), "promotion_decision": decision.reason}
+    decision = _decide(comparison)
+    if decision.promoted:
+        decision = _promote_if_unchanged(comparison, decision, run)
+    tags = {PROMOTED: str(decision.promoted).lower(), "promotion_decision": decision.reason}
     for tag, value in tags.items():
         mlflow.MlflowClient().set_tag(run.info.run_id, tag, value)
-    outcome = "is the champion" if promoted else "is not promoted"
-    logger.info("version %s of %s %s: %s", version, name, outcome, decision.reason)
-    return promoted
+    outcome = "is the champion" if decision.promoted else "is not promoted"
+    logger.info(
+        "version %s of %s %s: %s",
+        comparison.challenger.version,
+        comparison.champion.name,
+        outcome,
+        decision.reason,
+    )
+    return decision.promoted
+
+
+def _decide(comparison: ShadowComparison) -> Decision:
+    if obstacle := comparison.obstacle:
+        return Decision(False, obstacle)
+    return comparison.decide(
+        _fingerprints(comparison.challenger), _fingerprints(comparison.champion)
+    )
+
+
+def _promote_if_unchanged(comparison: ShadowComparison, decision: Decision, run: Run) -> Decision:
+    """Promote the challenger unless another process changed an alias since the comparison.
+
+    Returns:
+        The decision to promote it, or the one not to.
+    """
+    champion, challenger = comparison.champion, comparison.challenger
+    name = champion.name
+    with exclusive_champion_change(name):
+        if not _unchanged(comparison):
+            return Decision(False, "the champion or the challenger changed during the comparison")
+        promote_challenger(
+            name,
+            str(challenger.version),
+            instead_of=str(champion.version),
+            run_id=run.info.run_id,
+            reason=decision.reason,
+            anchor=SELF if decision.becomes_anchor else anchor_of(champion),
+        )
+        log_champion_history(name)
+        update_description(name)
+    return decision
 
 
 def _unchanged(comparison: ShadowComparison) -> bool:

@@ -89,15 +89,15 @@ def compared(uri):
     engine = connect(uri)
     with engine.connect() as connection, mlflow.start_run() as run:
         since = datetime.now(UTC) - timedelta(days=1)
-        yield champion, read_comparison(connection, champion, since, None, None), run
+        yield read_comparison(connection, champion, since, None, None), run
     engine.dispose()
 
 
 def test_better_challenger_is_promoted(registry, uri):
     fill(uri, signal=6.0)
-    with compared(uri) as (champion, comparison, run):
+    with compared(uri) as (comparison, run):
         log_comparison(comparison)
-        assert promote_winner(comparison, champion, run)
+        assert promote_winner(comparison, run)
     found = mlflow.get_run(run.info.run_id).data
     low, high = (found.metrics[f"shadow_ks_difference_{end}"] for end in ("low", "high"))
     assert 0 < low < found.metrics["shadow_ks_difference"] < high
@@ -114,8 +114,8 @@ def test_better_challenger_is_promoted(registry, uri):
 
 def test_equal_challenger_stays_challenger(registry, sqlite_uri):
     fill(sqlite_uri, signal=2.0)
-    with compared(sqlite_uri) as (champion, comparison, run):
-        assert not promote_winner(comparison, champion, run)
+    with compared(sqlite_uri) as (comparison, run):
+        assert not promote_winner(comparison, run)
     assert find_champion("fraud").version == 1
     assert challenger_version("fraud") == "2"
     reason = mlflow.get_run(run.info.run_id).data.tags["promotion_decision"]
@@ -124,9 +124,9 @@ def test_equal_challenger_stays_challenger(registry, sqlite_uri):
 
 def test_labels_of_alerts_alone_allow_no_comparison(registry, sqlite_uri):
     fill(sqlite_uri, signal=6.0, labelled=lambda scores: scores >= 0.05)
-    with compared(sqlite_uri) as (champion, comparison, run):
+    with compared(sqlite_uri) as (comparison, run):
         log_comparison(comparison)
-        assert not promote_winner(comparison, champion, run)
+        assert not promote_winner(comparison, run)
     found = mlflow.get_run(run.info.run_id).data
     assert "do not cover" in found.tags["challenger_verdict"]
     assert "shadow_ks" not in found.metrics
@@ -134,10 +134,13 @@ def test_labels_of_alerts_alone_allow_no_comparison(registry, sqlite_uri):
 
 def test_champion_that_changed_meanwhile_stays(registry, sqlite_uri):
     fill(sqlite_uri, signal=6.0)
-    with compared(sqlite_uri) as (champion, comparison, run):
+    with compared(sqlite_uri) as (comparison, run):
         registry.delete_registered_model_alias("fraud", "challenger")
-        assert not promote_winner(comparison, champion, run)
+        assert not promote_winner(comparison, run)
     assert find_champion("fraud").version == 1
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert tags["challenger_promoted"] == "false"
+    assert "changed during the comparison" in tags["promotion_decision"]
 
 
 def test_log_of_earlier_release_has_no_comparison(registry, uri):
@@ -147,5 +150,5 @@ def test_log_of_earlier_release_has_no_comparison(registry, uri):
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE shadow_predictions"))
     engine.dispose()
-    with compared(uri) as (_, comparison, _):
+    with compared(uri) as (comparison, _):
         assert comparison is None
