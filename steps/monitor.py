@@ -24,7 +24,8 @@ from steps.monitoring.window import read_window
 from steps.runtime.entry_point import step
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
-from steps.shadow.comparison import log_comparison, promote_winner, read_comparison
+from steps.shadow.comparison import log_comparison, read_comparison
+from steps.shadow.promotion import promote_winner
 
 logger = logging.getLogger("ml-pipes")
 

@@ -21,7 +21,8 @@ from steps.registry.challengers import challenger_version
 from steps.registry.champion_changes import MONITORING
 from steps.registry.history import champion_history
 from steps.registry.versions import find_champion, find_version, get_champion
-from steps.shadow.comparison import log_comparison, promote_winner, read_comparison
+from steps.shadow.comparison import log_comparison, read_comparison
+from steps.shadow.promotion import promote_winner
 from tests.support.log_fixtures import open_prediction_log, prediction_rows
 
 pytestmark = pytest.mark.usefixtures("spool")
