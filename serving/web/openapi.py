@@ -64,7 +64,7 @@ ANY_ROUTE = (400, 401, 403, 500)
 MOST_CHOICES = 25
 EXPLAIN_SCHEMA = {
     "type": ["boolean", "null"],
-    "description": "Whether to explain each row, at most 20, unless this is a column of the model",
+    "description": "Whether to explain each row; the request may then have at most 20 rows",
 }
 ID_SCHEMA = {"type": ["string", "integer", "null"], "maxLength": 255}
 

@@ -127,7 +127,7 @@ def log_evaluation(
     with timed("judging"):
         estimate = Estimate(y, scores)
         metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
-        metrics["val_calibration_error"] = reliability(y, scores).expected_error
+        metrics["val_calibration_error"] = reliability(y, scores).calibration_error
     with timed("recording"):
         mlflow.log_metrics(metrics)
         _log_scores(scores)

@@ -30,8 +30,8 @@ class Reliability:
     high: Floats
 
     @property
-    def expected_error(self) -> float:
-        """The expected calibration error: the mean distance of share and score over the rows.
+    def calibration_error(self) -> float:
+        """The expected calibration error: the mean distance of share and score, weighted by rows.
 
         Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
         """

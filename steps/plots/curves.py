@@ -93,4 +93,4 @@ def _calibration(axes: Axes, y: Labels, scores: Floats) -> None:
     axes.yaxis.set_major_formatter(PLAIN_NUMBERS)
     axes.minorticks_off()
     axes.set(xlabel="mean score", ylabel="observed share of class 1")
-    axes.legend(title=f"calibration error = {bins.expected_error:.2g}", loc="best")
+    axes.legend(title=f"calibration error = {bins.calibration_error:.2g}", loc="best")

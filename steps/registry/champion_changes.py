@@ -230,6 +230,7 @@ def _complete(model_name: str, version: str, change: PendingChange) -> None:
     versions = client.search_model_versions(f"name = '{model_name}'")
     if change.after in {str(found.version) for found in versions}:  # it may have been deleted
         client.set_registered_model_alias(model_name, PREVIOUS, change.after)
+    # The challenger won an earlier selection; the winner of a newer one has been promoted.
     if change.by == SELECTION or challenger_version(model_name) == version:
         withdraw_challenger(model_name)
     _set_stage(model_name, version)

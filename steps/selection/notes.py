@@ -80,7 +80,7 @@ def describe_workflow(
             "",
             picture(run, "plots/leaderboard.png", "leaderboard"),
             "",
-            f"Steps: {', '.join(f'[{run.info.run_name}]({run_link(run)})' for run in steps)}.",
+            f"Steps: {', '.join(f'[{step.info.run_name}]({run_link(step)})' for step in steps)}.",
         ]
     )
 

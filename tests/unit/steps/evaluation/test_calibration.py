@@ -20,7 +20,7 @@ def calibrated():
 def test_error_of_calibrated_scores_is_small(calibrated):
     y, scores = calibrated
     found = reliability(y, scores)
-    assert found.expected_error < 0.005
+    assert found.calibration_error < 0.005
     assert ((found.low <= found.predicted) & (found.predicted <= found.high)).sum() >= 8
 
 
@@ -28,13 +28,15 @@ def test_error_is_the_weighted_distance_of_constant_scores():
     y = np.array([1, 0, 0, 0] * 25)
     found = reliability(y, np.full(100, 0.75))
     assert found.rows.tolist() == [100]
-    assert found.expected_error == pytest.approx(0.5)
+    assert found.calibration_error == pytest.approx(0.5)
 
 
 def test_error_grows_when_log_odds_are_stretched(calibrated):
     y, scores = calibrated
     stretched = 1 / (1 + ((1 - scores) / scores) ** 2)
-    assert reliability(y, stretched).expected_error > 5 * reliability(y, scores).expected_error
+    assert (
+        reliability(y, stretched).calibration_error > 5 * reliability(y, scores).calibration_error
+    )
 
 
 def test_intervals_are_wilson(calibrated):
