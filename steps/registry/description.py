@@ -8,15 +8,13 @@ from mlflow.entities.model_registry import ModelVersion
 
 from steps.data.logged_splits import open_splits
 from steps.registry.history import champion_history
-from steps.registry.markdown import as_plain_text
+from steps.registry.markdown import MAX_DESCRIPTION, as_plain_text
 from steps.registry.versions import find_champion
 from steps.runtime.errors import ParameterError
 from steps.runtime.mlflow_pages import find_run, run_link, version_link
 
 # Tag of the registered model: the digests of the descriptions that we wrote last.
 DIGEST = "description_digest"
-# MLflow's database holds so many characters.
-MAX_DESCRIPTION = 5_000
 SHOWN_ROWS, SHOWN_REASON = 15, 160
 
 

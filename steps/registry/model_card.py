@@ -10,9 +10,11 @@ from steps.data.splits import SplitsDescription
 from steps.evaluation.intervals import Interval, bounds
 from steps.evaluation.worth import describe_worth
 from steps.registry.champion_model import Lineage
-from steps.registry.markdown import as_plain_text
+from steps.registry.markdown import MAX_DESCRIPTION, as_code, as_plain_text
 
 MOST_IMPORTANT = 10
+# The end of a description that does not hold the whole card.
+CONTINUED = "\n\nThe whole card is the artifact `model_card.md` of the selection's run."
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: left }
@@ -48,7 +50,7 @@ def model_card(
         for name, value in test.items()
     )
     fitted_on = "training and validation rows" if lineage.was_refitted else "training rows"
-    caution = f"\n**Warning: {warning}.**\n" if warning else ""
+    caution = f"\n**Warning: {as_plain_text(warning)}.**\n" if warning else ""
     rows = ", ".join(f"{name} {count:,}" for name, count in data.rows.items())
     runs = {
         "data": lineage.data_run_id,
@@ -66,10 +68,10 @@ def model_card(
 |---|---|
 {metrics}
 
-- Data: `{data.source}`, {data.split} split; rows: {rows}; duplicate rows removed:
+- Data: {as_code(data.source)}, {data.split} split; rows: {rows}; duplicate rows removed:
   {data.duplicates:,}.
-- Target: `{data.target}`. {_classes(data)}
-- Input: {len(manifest.features)} features, and optionally the id column `{data.id_column}`.
+- Target: {as_code(data.target)}. {_classes(data)}
+- Input: {len(manifest.features)} features, and optionally the id column {as_code(data.id_column)}.
 - Output: `prediction_id`, `score` (probability of class 1 at the training prior) and `label`
   (1 if the score is at least {manifest.threshold:.6g}, chosen by the rule
   `{manifest.threshold_rule}` on the validation rows).
@@ -81,7 +83,7 @@ def model_card(
 def _classes(data: SplitsDescription) -> str:
     negative, positive = data.classes
     because = f", because {data.positive_because}" if data.positive_because else ""
-    return f"Class 1 is `{positive}`{because}; class 0 is `{negative}`."
+    return f"Class 1 is {as_code(positive)}{because}; class 0 is {as_code(negative)}."
 
 
 def _members(manifest: Manifest) -> str:
@@ -95,7 +97,9 @@ def _members(manifest: Manifest) -> str:
 def _suspects(data: SplitsDescription) -> str:
     if not data.leakage_suspects:
         return ""
-    suspects = ", ".join(f"`{name}` (AUC {auc:.3f})" for name, auc in data.leakage_suspects.items())
+    suspects = ", ".join(
+        f"{as_code(name)} (AUC {auc:.3f})" for name, auc in data.leakage_suspects.items()
+    )
     return f"- Features that alone nearly give the target away: {suspects}.\n"
 
 
@@ -122,6 +126,14 @@ def _columns(data: SplitsDescription) -> str:
         for column in data.columns
     ]
     return "\n".join(["\n| column | kind | missing | use |", "|---|---|---|---|", *lines, ""])
+
+
+def as_description(card: str) -> str:
+    """Return a card as the description of a version; a long one lacks its last columns."""
+    if len(card) <= MAX_DESCRIPTION:
+        return card
+    beginning = card[: MAX_DESCRIPTION - len(CONTINUED) + 1]
+    return f"{beginning[: beginning.rfind(chr(10))]}{CONTINUED}"
 
 
 def model_card_page(card: str, pictures: dict[str, bytes]) -> str:

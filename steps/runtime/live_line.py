@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -40,7 +41,11 @@ class Work:
         """Return the work as a line that does not wrap on a terminal of this width."""
         minutes, seconds = divmod(int(max(time.time() - self.since, 0)), 60)
         text = f"{self.step}  {minutes}:{seconds:02}  {' '.join(self.doing.split())}".rstrip()
-        return text if len(text) < columns else f"{text[: columns - 2]}…"
+        if _width(text) < columns:
+            return text
+        while text and _width(text) > columns - 2:
+            text = text[:-1]
+        return f"{text}…"
 
 
 @contextmanager
@@ -103,6 +108,16 @@ def is_drawn() -> bool:
 def erasure() -> str:
     """Return the characters that erase the live line, if there is one; plain lines start so."""
     return ERASE if is_drawn() else ""
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
 
 
 def _is_wanted() -> bool:

@@ -23,7 +23,7 @@ from steps.registry.anchor import ANCHOR, SELF
 from steps.registry.challengers import challenger_with_model, register_as_challenger
 from steps.registry.champion_changes import register_champion
 from steps.registry.champion_model import log_champion_model
-from steps.registry.model_card import model_card, model_card_page
+from steps.registry.model_card import as_description, model_card, model_card_page
 from steps.selection.holdout_test import Challenger
 from steps.selection.incumbent import Incumbent
 from steps.selection.promotion import Decision
@@ -55,11 +55,11 @@ def register_promoted(
     Raises:
         RegistryError: The champion has changed since the comparison.
     """
-    model_uri, card = _log_model(challenger, fingerprints, splits, decision, pictures)
+    model_uri, description = _log_model(challenger, fingerprints, splits, decision, pictures)
     tags = _version_tags(challenger, splits, decision.reason)
     compared_with = incumbent.version if incumbent else None
     tags[ANCHOR] = incumbent.anchor if incumbent and not decision.becomes_anchor else SELF
-    return register_champion(model_uri, model_name, tags, card, compared_with)
+    return register_champion(model_uri, model_name, tags, description, compared_with)
 
 
 def register_unpromoted(
@@ -85,9 +85,9 @@ def register_unpromoted(
     """
     if present := challenger_with_model(model_name, challenger.lineage.model_run_id):
         return present
-    model_uri, card = _log_model(challenger, fingerprints, splits, decision, pictures)
+    model_uri, description = _log_model(challenger, fingerprints, splits, decision, pictures)
     tags = _version_tags(challenger, splits, decision.reason)
-    return register_as_challenger(model_uri, model_name, tags, card)
+    return register_as_challenger(model_uri, model_name, tags, description)
 
 
 def _log_model(
@@ -97,14 +97,14 @@ def _log_model(
     decision: Decision,
     pictures: dict[str, bytes],
 ) -> tuple[str, str]:
-    """Log the model card and the MLflow model; return the model's URI and the card."""
-    card = _log_model_card(challenger, splits, decision, pictures)
+    """Log the model card and the MLflow model; return the model's URI and its description."""
+    description = _log_model_card(challenger, splits, decision, pictures)
     refitted = challenger.lineage.was_refitted
     fitted_on = splits.training_and_validation() if refitted else splits.training
     write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
     reference = Reference.of(fitted_on.X, challenger.scores)
     write_reference_rows(challenger.scorer, reference.rows)
-    return log_champion_model(challenger.scorer, fingerprints, reference), card
+    return log_champion_model(challenger.scorer, fingerprints, reference), description
 
 
 def write_example(scorer: Path, rows: pd.DataFrame) -> None:
@@ -132,7 +132,11 @@ def _as_sent(manifest: Manifest, rows: pd.DataFrame) -> dict[str, list[Any]]:
 def _log_model_card(
     challenger: Challenger, splits: LoggedSplits, decision: Decision, pictures: dict[str, bytes]
 ) -> str:
-    """Log the model card to the active run, as Markdown and as a page with all pictures."""
+    """Log the model card to the active run, as Markdown and as a page with all pictures.
+
+    Returns:
+        The card as the description of a version.
+    """
     outcome = "Promoted because" if decision.promoted else "Not promoted by its selection:"
     card = model_card(
         challenger.lineage,
@@ -147,7 +151,7 @@ def _log_model_card(
     mlflow.log_text(card, "model_card.md")
     page = model_card_page(card, pictures | challenger.pictures)
     mlflow.log_text(page, "model_card.html")
-    return card
+    return as_description(card)
 
 
 def _version_tags(challenger: Challenger, splits: LoggedSplits, reason: str) -> dict[str, str]:

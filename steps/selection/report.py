@@ -10,7 +10,7 @@ from steps.runtime.mlflow_pages import Pages
 
 # In the table for the terminal, which has at most 100 columns.
 SHOWN_METRICS = ("ks", "roc_auc", "average_precision", "log_loss")
-SHORT_NAMES = {"rank": "#", "average_precision": "AP", "log_loss": "loss"}
+SHORT_NAMES = {"rank": "#", "roc_auc": "AUC", "average_precision": "AP", "log_loss": "loss"}
 SHOWN_COMMANDS = 3
 TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recall_at_1pct_fpr")
 
@@ -18,8 +18,8 @@ TEST_METRICS = ("test_ks", "test_roc_auc", "test_average_precision", "test_recal
 def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
     """Return `board` as a table, with the 95 % interval of `metric`.
 
-    The cost of a row is in microseconds. The result of the export check is shown if it failed for a
-    candidate.
+    The cost of a row is in microseconds. Candidates whose export is not verified follow below the
+    table, with the reason.
     """
     shown = board[["engine", "algorithm", *(f"val_{name}" for name in SHOWN_METRICS)]].rename(
         columns=lambda name: name.removeprefix("val_")
@@ -28,12 +28,26 @@ def format_leaderboard(board: pd.DataFrame, metric: str) -> str:
     intervals = zip(board[f"val_{metric}_low"], board[f"val_{metric}_high"], strict=True)
     texts = [f"{low:.3f} to {high:.3f}" for low, high in intervals]
     shown.insert(list(shown.columns).index(metric) + 1, "95 % interval", texts)
-    shown["µs"] = [f"{1e6 * seconds:.1f}" for seconds in board["seconds_per_row"]]
+    shown["µs"] = [_microseconds(seconds) for seconds in board["seconds_per_row"]]
     shown["standing"] = board["standing"]
-    if not board["eligible"].all():
-        shown["export"] = board["export"]
     shown = shown.rename(columns=SHORT_NAMES)
-    return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    table = shown.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    unverified = [
+        _wrapped(f"#{place} cannot become champion, its export is not verified: {reason}")
+        for place, (eligible, reason) in enumerate(
+            zip(board["eligible"], board["export"], strict=True), 1
+        )
+        if not eligible
+    ]
+    return "\n".join([table, *unverified])
+
+
+def _microseconds(seconds: float) -> str:
+    """Return a cost in four characters; empty if it was not measured."""
+    if pd.isna(seconds):
+        return ""
+    cost = 1e6 * seconds
+    return f"{cost:.1f}" if cost < 99.95 else f"{cost:.0f}"
 
 
 def format_summary(

@@ -1,5 +1,7 @@
 """The model card."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from serving.model.manifest import Manifest
 from steps.data.splits import SplitsDescription
 from steps.evaluation.intervals import Interval
 from steps.registry.champion_model import Lineage
-from steps.registry.model_card import model_card, model_card_page
+from steps.registry.model_card import as_description, model_card, model_card_page
 
 pytestmark = pytest.mark.quick
 
@@ -75,3 +77,29 @@ def test_model_card_of_earlier_splits_has_no_columns():
     assert "Class 1 is `1`; class 0 is `0`." in card
     assert "| column |" not in card
     assert "shuffled" not in card
+
+
+def test_names_have_no_markup_in_mlflow_whose_escapes_do_not_include_angle_brackets():
+    name = "<img src=x onerror=alert(1)> &lt;b&gt;"
+    importance = pd.DataFrame({"column": [name], "roc_auc_loss": [0.3]})
+    card = card_of(importance=importance)
+    assert "<" not in card
+    assert f"<td>{escape(name, quote=False)}</td>" in model_card_page(card, {})
+
+
+def test_backticks_in_names_do_not_end_their_code():
+    card = card_of(target="a `<b>`", classes=["`no`", "``yes"], leakage_suspects={"`x": 0.99})
+    page = model_card_page(card, {})
+    for shown in ("a `&lt;b&gt;`", "`no`", "``yes", "`x"):
+        assert f"<code>{shown}</code>" in page
+
+
+def test_description_of_a_version_has_at_most_5000_characters():
+    card = card_of(columns=[COLUMNS[0] | {"name": f"column {place}"} for place in range(500)])
+    description = as_description(card)
+    assert 4_900 < len(description) <= 5_000
+    assert "| column 0 | number | 12.5% | number |\n" in description
+    assert description.endswith(
+        "|\n\nThe whole card is the artifact `model_card.md` of the selection's run."
+    )
+    assert as_description("short") == "short"

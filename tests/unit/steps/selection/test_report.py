@@ -34,16 +34,29 @@ TAGS = {
 @pytest.mark.parametrize("metric", ["ks", "roc_auc", "average_precision"])
 def test_leaderboard_fits_a_terminal(metric):
     names = [f"{name}{end}" for name in VALIDATION_METRICS for end in ("", "_low", "_high")]
-    board = pd.DataFrame({name: [0.5, 0.5] for name in names})
+    board = pd.DataFrame({name: [0.5] * 12 for name in names})
     board["engine"], board["algorithm"] = "ensemble", "StackedEnsemble_BestOfFamily_1"
-    board["seconds_per_row"] = 99.94e-6
+    board["seconds_per_row"] = [99.94e-6, 1234e-6] * 6
     board["standing"], board["eligible"], board["export"] = "leader", True, "verified"
     shown = format_leaderboard(board, metric)
     assert max(map(len, shown.splitlines())) <= 100
     assert "0.500 to 0.500" in shown
     assert "verified" not in shown
-    board["eligible"], board["export"] = [True, False], ["verified", "scores differ by up to 1"]
-    assert "scores differ by up to 1" in format_leaderboard(board, metric)
+
+
+def test_reasons_of_unverified_exports_do_not_widen_the_leaderboard():
+    names = [f"{name}{end}" for name in VALIDATION_METRICS for end in ("", "_low", "_high")]
+    board = pd.DataFrame({name: [0.5, 0.5] for name in names})
+    board["engine"], board["algorithm"], board["standing"] = "spark", "Random Forest", "tie"
+    board["seconds_per_row"] = [1e-6, float("nan")]
+    reason = "; ".join(["scores differ by up to 1"] * 9)
+    board["eligible"], board["export"] = [True, False], ["verified", reason]
+    shown = format_leaderboard(board, "ks")
+    assert max(map(len, shown.splitlines())) <= 100
+    assert f"#2 cannot become champion, its export is not verified: {reason}" in " ".join(
+        shown.split()
+    )
+    assert "nan" not in shown
 
 
 LINKS = {"run": "#/experiments/1/runs/2", "data": "#/experiments/1/runs/3/artifacts/data.html"}
