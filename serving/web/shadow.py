@@ -57,7 +57,7 @@ class Shadow:
         self._filled = threading.Event()
         self._closing = threading.Event()
         self._deadline = float("inf")
-        self._score_error: str | None = None
+        self._failing_uri: str | None = None  # the challenger whose last attempt failed
         self._log_error: str | None = None
         self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
@@ -75,11 +75,15 @@ class Shadow:
     def trouble(self, champion: LoadedChampion) -> str | None:
         """Return the reason why the rows of `champion` are not scored, None if they are."""
         challenger = self.challenger
-        if challenger is not None and challenger.source.uri == champion.source.uri:
-            return f"{challenger.source.uri} is the champion itself: there is nothing to compare"
-        if challenger is not None and (refusal := reason_against(challenger, champion)):
-            return refusal
-        return self._challengers.last_error or self._score_error or self._log_error
+        if challenger is not None:
+            uri = challenger.source.uri
+            if uri == champion.source.uri:
+                return f"{uri} is the champion itself: there is nothing to compare"
+            if refusal := reason_against(challenger, champion):
+                return refusal
+            if uri == self._failing_uri:
+                return f"{uri} cannot score; see the log of the service"
+        return self._challengers.last_error or self._log_error
 
     def submit(self, champion: LoadedChampion, rows: Sequence[Prediction]) -> None:
         """Queue the rows of an answered request, or drop and count them; never wait."""
@@ -158,13 +162,12 @@ class Shadow:
             return []
         except Exception as error:  # a runtime may raise anything
             _drop(len(rows), "not_scored")
-            if self._score_error is None:
-                logger.warning(
-                    "shadow: %s cannot score: %s", challenger.source.uri, one_line(error)
-                )
-            self._score_error = f"{challenger.source.uri} cannot score; see the log of the service"
+            uri = challenger.source.uri
+            if uri != self._failing_uri:
+                logger.warning("shadow: %s cannot score: %s", uri, one_line(error))
+            self._failing_uri = uri
             return []
-        self._score_error = None
+        self._failing_uri = None
         return scored
 
     def _store(self, rows: list[ShadowPrediction]) -> None:

@@ -205,6 +205,11 @@ def test_failing_challenger_is_reported_once(
                 assert client.post("/predict", json=ROW).status_code == 200
                 wait_until(lambda lost=lost: dropped("not_scored") == before + lost)
             assert "cannot score" in described(client)["trouble"]
+            registry.move(None)
+            wait_until(lambda: described(client)["version"] is None)
+            assert described(client)["trouble"] is None
+            registry.move(challenger)
+            wait_until(lambda: described(client)["version"])
         client.post("/predict", json=ROW)
         wait_until(lambda: described(client)["trouble"] is None)
     assert len([line for line in caplog.messages if "cannot score" in line]) == 1
