@@ -1,6 +1,6 @@
 """Queries of the prediction log: pages, newest first, and streams of a time window."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -83,6 +83,14 @@ class Counts:
     labels: int
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """Numbers of predictions by their true label."""
+
+    positives: int
+    negatives: int
+
+
 def in_order() -> sa.Tuple:
     """Return the columns that order predictions."""
     return sa.tuple_(predictions.c.created_at, predictions.c.prediction_id)
@@ -95,6 +103,46 @@ def with_true_labels() -> sa.Select[Any]:
         latest(ground_truth.c.label).label("true_label"),
         latest(ground_truth.c.observed_at).label("observed_at"),
     )
+
+
+def with_latest_label(
+    dialect: str, columns: Sequence[sa.ColumnElement[Any]] = READ_COLUMNS
+) -> sa.Select[Any]:
+    """Select predictions with the label recorded last for each, for many rows.
+
+    Args:
+        dialect: the name of the database.
+        columns: columns of predictions. They are followed by `true_label`, `observed_at` and
+            `recorded_at`.
+    """
+    label, of_prediction = latest_of_each(ground_truth, "recorded_at", "id", dialect)
+    of_label = (label.c.label.label("true_label"), label.c.observed_at, label.c.recorded_at)
+    return sa.select(*columns, *of_label).outerjoin_from(predictions, label, of_prediction)
+
+
+def latest_of_each(
+    table: sa.Table, time: str, key: str, dialect: str
+) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
+    """Return what to join to predictions for the latest row of each in `table`, and the condition.
+
+    Args:
+        table: a table with a prediction id.
+        time: name of the column of times.
+        key: name of the column that, with the prediction id, identifies a row.
+        dialect: name of the database: with SQLite's join, PostgreSQL reads the whole table.
+    """
+    other = table.alias()
+    latest_row = (
+        sa.select(other)
+        .where(other.c.prediction_id == predictions.c.prediction_id)
+        .order_by(other.c[time].desc(), other.c[key].desc())
+        .limit(1)
+        .correlate(predictions)
+    )
+    if dialect == "postgresql":
+        return latest_row.lateral(), sa.true()
+    is_latest = table.c[key] == latest_row.with_only_columns(other.c[key]).scalar_subquery()
+    return table, (table.c.prediction_id == predictions.c.prediction_id) & is_latest
 
 
 def latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
@@ -120,25 +168,19 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
     query = with_true_labels().order_by(created_at.desc(), prediction_id.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(in_order() < Cursor.parse(before).as_literal)
-    found = [StoredPrediction(**row) for row in connection.execute(query).mappings()]
+    # The columns are in the order of the fields.
+    found = [StoredPrediction(*row) for row in connection.execute(query)]
     rows = found[:limit]
     if len(found) <= limit:
         return Page(rows, None)
     return Page(rows, str(Cursor(rows[-1].created_at, rows[-1].prediction_id)))
 
 
-def read_counts(connection: sa.Connection, limit: int | None = None) -> Counts:
-    """Count the predictions and the labels of the log, or the first `limit` of each."""
-    return Counts(
-        *(
-            connection.execute(
-                sa.select(sa.func.count()).select_from(
-                    sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
-                )
-            ).scalar_one()
-            for table in (predictions, ground_truth)
-        )
-    )
+def count_rows(connection: sa.Connection, table: sa.Table, limit: int | None = None) -> int:
+    """Count the rows of a table, or the first `limit`."""
+    rows = sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
+    found: int = connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+    return found
 
 
 def feature_names(
@@ -169,40 +211,24 @@ def start_of_last(connection: sa.Connection, model_name: str, count: int) -> Cur
     return Cursor(*found) if found else None
 
 
-def labels_since(
+def count_labels_since(
     connection: sa.Connection, model_name: str, moment: datetime | None
-) -> dict[str, int]:
-    """Return the true labels recorded for a model after `moment`, by prediction id."""
+) -> LabelCounts:
+    """Count the predictions of a model with a label recorded after `moment`, by the last label."""
+    label, of_prediction = latest_of_each(
+        ground_truth, "recorded_at", "id", connection.dialect.name
+    )
     query = (
-        sa.select(ground_truth.c.prediction_id, ground_truth.c.label)
-        .join(predictions, predictions.c.prediction_id == ground_truth.c.prediction_id)
+        sa.select(label.c.label, sa.func.count())
+        .select_from(predictions)
+        .join(label, of_prediction)
         .where(predictions.c.model_name == model_name)
-        .order_by(ground_truth.c.recorded_at, ground_truth.c.id)
+        .group_by(label.c.label)
     )
     if moment is not None:
-        query = query.where(ground_truth.c.recorded_at > moment)
-    return {row.prediction_id: row.label for row in connection.execute(query)}
-
-
-def stream(
-    connection: sa.Connection,
-    since: datetime | Cursor | None,
-    until: datetime | None,
-    chunk: int,
-    model_name: str | None = None,
-    labelled_only: bool = False,
-) -> Iterator[list[StoredPrediction]]:
-    """Yield the predictions made from `since` to before `until`, oldest first, in chunks."""
-    query = with_true_labels().order_by(predictions.c.created_at, predictions.c.prediction_id)
-    if model_name is not None:
-        query = query.where(predictions.c.model_name == model_name)
-    if labelled_only:
-        query = query.where(
-            predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
-        )
-    found = connection.execution_options(yield_per=chunk).execute(within(query, since, until))
-    for rows in found.mappings().partitions():
-        yield [StoredPrediction(**row) for row in rows]
+        query = query.where(label.c.recorded_at > moment)
+    counts: dict[int, int] = {row[0]: row[1] for row in connection.execute(query)}
+    return LabelCounts(positives=counts.get(1, 0), negatives=counts.get(0, 0))
 
 
 def within(

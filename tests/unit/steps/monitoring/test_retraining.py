@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serving.log.queries import LabelCounts
 from steps.monitoring.retraining import too_few_labels
 from steps.monitoring.retraining_data import (
     LabelledPredictions,
@@ -23,7 +24,7 @@ class TestAppend:
     def labelled(self, entity_id=(None,) * 3, **columns) -> LabelledPredictions:
         keys = {
             "created_at": [START + timedelta(seconds=i) for i in range(3)],
-            "prediction_id": ["p0", "p1", "p2"],
+            "row_key": np.uint64([11, 12, 13]),
             "entity_id": list(entity_id),
         }
         rows = {"V1": [0.3, 0.4, 0.5], "Class": [0, 1, 0]} | columns
@@ -96,9 +97,9 @@ def test_retraining_inherits_parameters_except_forced_promotion():
 
 @pytest.mark.quick
 def test_retraining_needs_labels_of_both_classes():
-    assert too_few_labels([1] * 5 + [0] * 5) == ""
-    assert too_few_labels([1] * 100) == (
+    assert too_few_labels(LabelCounts(5, 5)) == ""
+    assert too_few_labels(LabelCounts(100, 0)) == (
         "100 positive and 0 negative labels are new; at least 5 of each class are required"
     )
-    assert too_few_labels([0] * 100 + [1] * 4)
-    assert too_few_labels([])
+    assert too_few_labels(LabelCounts(4, 100))
+    assert too_few_labels(LabelCounts(0, 0))
