@@ -57,7 +57,7 @@ class Shadow:
         self._filled = threading.Event()
         self._closing = threading.Event()
         self._deadline = float("inf")
-        self._score_error: str | None = None
+        self._failing: str | None = None  # the URI of a challenger that cannot score
         self._log_error: str | None = None
         self._refusal: str | None = None
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
@@ -74,12 +74,24 @@ class Shadow:
 
     def trouble(self, champion: LoadedChampion) -> str | None:
         """Return the reason why the rows of `champion` are not scored, None if they are."""
-        challenger = self.challenger
-        if challenger is not None and challenger.source.uri == champion.source.uri:
-            return f"{challenger.source.uri} is the champion itself: there is nothing to compare"
-        if challenger is not None and (refusal := reason_against(challenger, champion)):
-            return refusal
-        return self._challengers.last_error or self._score_error or self._log_error
+        challenger, served = self.challenger, champion.model.name
+        if challenger is None:
+            uri = self._challengers.uri
+            if served is not None and self._challengers.model_name != served:
+                return _of_another_model(uri, served)
+            return self._challengers.last_error
+        uri = challenger.source.uri
+        if uri == champion.source.uri:
+            return f"{uri} is the champion itself: there is nothing to compare"
+        failure = (
+            f"{uri} cannot score; see the log of the service" if self._failing == uri else None
+        )
+        return (
+            reason_against(challenger, champion)
+            or self._challengers.last_error
+            or failure
+            or self._log_error
+        )
 
     def submit(self, champion: LoadedChampion, rows: Sequence[Prediction]) -> None:
         """Queue the rows of an answered request, or drop and count them; never wait."""
@@ -158,13 +170,13 @@ class Shadow:
             return []
         except Exception as error:  # a runtime may raise anything
             _drop(len(rows), "not_scored")
-            if self._score_error is None:
+            if self._failing != challenger.source.uri:
                 logger.warning(
                     "shadow: %s cannot score: %s", challenger.source.uri, one_line(error)
                 )
-            self._score_error = f"{challenger.source.uri} cannot score; see the log of the service"
+            self._failing = challenger.source.uri
             return []
-        self._score_error = None
+        self._failing = None
         return scored
 
     def _store(self, rows: list[ShadowPrediction]) -> None:
@@ -191,7 +203,7 @@ def reason_against(challenger: LoadedChampion, champion: LoadedChampion) -> str 
     """Return the reason why `challenger` cannot score the rows of `champion`, None if it can."""
     served, uri = champion.model.name, challenger.source.uri
     if served is not None and challenger.model.name != served:
-        return f"{uri} is refused: it is not a version of the served model, {served}"
+        return _of_another_model(uri, served)
     needed, given = _by_name(challenger), _by_name(champion)
     differing = sorted(
         name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name)
@@ -200,6 +212,10 @@ def reason_against(challenger: LoadedChampion, champion: LoadedChampion) -> str 
         return None
     others = f" and {len(differing) - 1} others" if len(differing) > 1 else ""
     return f"{uri} is refused: its features differ from the champion's: {differing[0]}{others}"
+
+
+def _of_another_model(uri: str, served: str) -> str:
+    return f"{uri} is refused: it is not a version of the served model, {served}"
 
 
 def _by_name(model: LoadedChampion) -> dict[str, tuple[object, ...]]:
