@@ -11,14 +11,20 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from steps.registry.history import replaced_version
 from steps.registry.versions import champion_tags, check_name_is_free
 from steps.runtime.active_run import active_run
 from steps.runtime.entry_point import step
 from steps.runtime.errors import EngineFailedError, StepError
-from steps.runtime.mlflow_pages import DATA_PAGE, artifact_link, find_pages, run_link, version_link
+from steps.runtime.mlflow_pages import (
+    DATA_PAGE,
+    add_to_note,
+    artifact_link,
+    find_pages,
+    run_link,
+    version_link,
+)
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection.holdout_test import BETTER_THAN_CHANCE, WARNING
 from steps.selection.leaderboard import read_leaderboard
@@ -135,7 +141,7 @@ def report(steps: list[Run], metric: str, model_name: str) -> None:
     run = active_run()
     replaced = replaced_version(model_name, run_id)
     note = describe_workflow(run, board, metric, tags, model_name, steps, replaced)
-    mlflow.set_tag(MLFLOW_RUN_NOTE, note)
+    add_to_note(run.info.run_id, note)
     version = tags["champion_version"]
     describe_experiment(run, model_name, version)
     copy_pictures(run_id)

@@ -15,6 +15,17 @@ class ChallengerWatch(ChampionWatch):
     _use = "scoring in the shadow with"
     _load_failures = metrics.SHADOW_LOAD_FAILURES
 
+    @property
+    def uri(self) -> str:
+        """The URI that is followed."""
+        return self._uri
+
+    @property
+    def model_name(self) -> str | None:
+        """The name of the registered model in this URI."""
+        registered = REGISTERED.fullmatch(self._uri)
+        return registered["name"] if registered else None
+
     def _handle_absence(self) -> None:
         """Release the challenger: it was promoted or withdrawn, or there has never been one."""
         changed = self._champion is not None or not self._polled.is_set()

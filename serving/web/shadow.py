@@ -74,16 +74,21 @@ class Shadow:
 
     def trouble(self, champion: LoadedChampion) -> str | None:
         """Return the reason why the rows of `champion` are not scored, None if they are."""
-        challenger = self.challenger
-        if challenger is not None:
-            uri = challenger.source.uri
-            if uri == champion.source.uri:
-                return f"{uri} is the champion itself: there is nothing to compare"
-            if refusal := reason_against(challenger, champion):
-                return refusal
-            if uri == self._failing_uri:
-                return f"{uri} cannot score; see the log of the service"
-        return self._challengers.last_error or self._log_error
+        challenger, served = self.challenger, champion.model.name
+        if challenger is None:
+            if served is not None and self._challengers.model_name != served:
+                return _of_another_model(self._challengers.uri, served)
+            return self._challengers.last_error
+        uri = challenger.source.uri
+        if uri == champion.source.uri:
+            return f"{uri} is the champion itself: there is nothing to compare"
+        failure = f"{uri} cannot score; see the log of the service"
+        return (
+            reason_against(challenger, champion)
+            or self._challengers.last_error
+            or (failure if uri == self._failing_uri else None)
+            or self._log_error
+        )
 
     def submit(self, champion: LoadedChampion, rows: Sequence[Prediction]) -> None:
         """Queue the rows of an answered request, or drop and count them; never wait."""
@@ -194,7 +199,7 @@ def reason_against(challenger: LoadedChampion, champion: LoadedChampion) -> str 
     """Return the reason why `challenger` cannot score the rows of `champion`, None if it can."""
     served, uri = champion.model.name, challenger.source.uri
     if served is not None and challenger.model.name != served:
-        return f"{uri} is refused: it is not a version of the served model, {served}"
+        return _of_another_model(uri, served)
     needed, given = _by_name(challenger), _by_name(champion)
     differing = sorted(
         name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name)
@@ -203,6 +208,10 @@ def reason_against(challenger: LoadedChampion, champion: LoadedChampion) -> str 
         return None
     others = f" and {len(differing) - 1} others" if len(differing) > 1 else ""
     return f"{uri} is refused: its features differ from the champion's: {differing[0]}{others}"
+
+
+def _of_another_model(uri: str, served: str) -> str:
+    return f"{uri} is refused: it is not a version of the served model, {served}"
 
 
 def _by_name(model: LoadedChampion) -> dict[str, tuple[object, ...]]:

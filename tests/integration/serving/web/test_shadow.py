@@ -20,7 +20,9 @@ from serving.model.features import Feature
 from serving.model.manifest import Manifest
 from serving.model.prediction import ModelIdentity
 from serving.web import champions, metrics, shadow
-from serving.web.loading import ResolvedModel, resolve
+from serving.web.challengers import ChallengerWatch
+from serving.web.loading import ResolvedModel, load, resolve
+from serving.web.shadow import Shadow
 from steps.export.onnx_graphs import linear_graph, write_onnx
 from tests.support.log_fixtures import open_prediction_log, prediction_rows
 from tests.support.service_fixtures import service_in_process
@@ -126,6 +128,16 @@ def test_version_that_is_not_registered_is_named(tiny_model, registry, database)
         assert described(client)["trouble"] == "models:/fraud/7 is not registered"
 
 
+def test_alias_of_another_model_is_named_although_it_has_no_version(tiny_model, tmp_path):
+    champion = load(ResolvedModel(str(tiny_model), ModelIdentity("fraud", "1", "run")), 100)
+    watch = ChallengerWatch("models:/freud@challenger", 5.0, 100)
+    with closing(ShadowLog(f"sqlite:///{tmp_path}/log.db")) as log:
+        trouble = Shadow(watch, log).trouble(champion)
+    assert trouble == (
+        "models:/freud@challenger is refused: it is not a version of the served model, fraud"
+    )
+
+
 def test_challenger_of_other_features_is_refused(
     tiny_model, challenger, registry, database, caplog
 ):
@@ -205,11 +217,11 @@ def test_failing_challenger_is_reported_once(
                 assert client.post("/predict", json=ROW).status_code == 200
                 wait_until(lambda lost=lost: dropped("not_scored") == before + lost)
             assert "cannot score" in described(client)["trouble"]
-            registry.move(None)
-            wait_until(lambda: described(client)["version"] is None)
-            assert described(client)["trouble"] is None
-            registry.move(challenger)
-            wait_until(lambda: described(client)["version"])
+        registry.move(None)
+        wait_until(lambda: described(client)["version"] is None)
+        assert described(client)["trouble"] is None
+        registry.move(challenger)
+        wait_until(lambda: described(client)["version"])
         client.post("/predict", json=ROW)
         wait_until(lambda: described(client)["trouble"] is None)
     assert len([line for line in caplog.messages if "cannot score" in line]) == 1
