@@ -97,6 +97,38 @@ def with_true_labels() -> sa.Select[Any]:
     )
 
 
+def with_latest_label(dialect: str) -> sa.Select[Any]:
+    """Select predictions as `with_true_labels` does, for many rows: one look-up for each."""
+    label, of_prediction = latest_of_each(ground_truth, "recorded_at", "id", dialect)
+    columns = (*READ_COLUMNS, label.c.label.label("true_label"), label.c.observed_at)
+    return sa.select(*columns).outerjoin_from(predictions, label, of_prediction)
+
+
+def latest_of_each(
+    table: sa.Table, time: str, key: str, dialect: str
+) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
+    """Return what to join to predictions for the latest row of each in `table`, and the condition.
+
+    Args:
+        table: a table with a prediction id.
+        time: name of the column of times.
+        key: name of the column that, with the prediction id, identifies a row.
+        dialect: name of the database: with SQLite's join, PostgreSQL reads the whole table.
+    """
+    other = table.alias()
+    latest_row = (
+        sa.select(other)
+        .where(other.c.prediction_id == predictions.c.prediction_id)
+        .order_by(other.c[time].desc(), other.c[key].desc())
+        .limit(1)
+        .correlate(predictions)
+    )
+    if dialect == "postgresql":
+        return latest_row.lateral(), sa.true()
+    is_latest = table.c[key] == latest_row.with_only_columns(other.c[key]).scalar_subquery()
+    return table, (table.c.prediction_id == predictions.c.prediction_id) & is_latest
+
+
 def latest(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
     """Return a column of the label recorded last for each prediction."""
     # A look-up for each row read: with a join, PostgreSQL compares all rows with all labels.

@@ -15,8 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.log.database.engine import connect
 from serving.log.database.migrations import lock_upgrades
 from serving.log.database.multi_row_insert import Row, insert_rows
-from serving.log.database.schema import UtcDateTime, has_shadow_predictions, shadow_predictions
+from serving.log.database.schema import (
+    UtcDateTime,
+    has_shadow_predictions,
+    predictions,
+    shadow_predictions,
+)
 from serving.log.database.write_connection import WriteConnection
+from serving.log.queries import latest_of_each
 from serving.log.recovery import StuckWriterWatch
 
 
@@ -96,17 +102,16 @@ def holds_shadow_predictions(connection: sa.Connection) -> bool:
     )
 
 
-def shadow_predictions_of(
-    connection: sa.Connection, prediction_ids: Sequence[str]
-) -> dict[str, ShadowPrediction]:
-    """Return the latest shadow prediction of each prediction that has one."""
-    query = (
-        sa.select(shadow_predictions)
-        .where(shadow_predictions.c.prediction_id.in_(prediction_ids))
-        .order_by(shadow_predictions.c.created_at)
+def with_latest_shadow(query: sa.Select[Any], dialect: str) -> sa.Select[Any]:
+    """Add the latest shadow prediction, if there is one, to a query of predictions."""
+    shadow, of_prediction = latest_of_each(
+        shadow_predictions, "created_at", "model_version", dialect
     )
-    found = connection.execute(query).mappings()
-    return {row["prediction_id"]: ShadowPrediction(**row) for row in found}
+    return query.outerjoin_from(predictions, shadow, of_prediction).add_columns(
+        shadow.c.model_version.label("shadow_model_version"),
+        shadow.c.score.label("shadow_score"),
+        shadow.c.label.label("shadow_label"),
+    )
 
 
 def _create_table(connection: sa.Connection) -> None:

@@ -1,9 +1,9 @@
 """Export of the prediction log to one CSV or Parquet file."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,19 @@ import pyarrow.csv
 import pyarrow.parquet
 import sqlalchemy as sa
 
-from serving.log.database.schema import READ_COLUMNS, UtcDateTime, predictions
+from serving.log.database.schema import READ_COLUMNS, predictions
 from serving.log.existing import open_log
 from serving.log.formulas import FORMULA, as_text_cell
-from serving.log.queries import StoredPrediction, feature_names, stream
-from serving.log.shadow_predictions import (
-    ShadowPrediction,
-    holds_shadow_predictions,
-    shadow_predictions_of,
-)
+from serving.log.queries import feature_names, in_order, with_latest_label, within
+from serving.log.shadow_predictions import holds_shadow_predictions, with_latest_shadow
 from serving.private_files import create_export_file
+from steps.prediction_log.arrow_tables import TIMESTAMP, arrow_type, read_tables
+from steps.prediction_log.feature_decoder import FeatureDecoder, as_texts, count_texts, is_text
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
 
 ROWS_PER_CHUNK = 10_000
-WRITERS = {".csv": pa.csv.CSVWriter, ".parquet": pa.parquet.ParquetWriter}
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-ARROW_TYPES = {
-    sa.String: pa.string(),
-    sa.Integer: pa.int32(),
-    sa.Double: pa.float64(),
-    UtcDateTime: TIMESTAMP,
-}
+CSV, PARQUET = ".csv", ".parquet"
 COLUMNS_AFTER_FEATURES = {
     "score": pa.float64(),
     "label": pa.int8(),
@@ -50,7 +41,7 @@ SHADOW_COLUMNS = {
     "shadow_label": pa.int8(),
 }
 COLUMNS_BEFORE_FEATURES = {
-    column.name: ARROW_TYPES[type(column.type)]
+    column.name: arrow_type(column)
     for column in READ_COLUMNS
     if column.name not in COLUMNS_AFTER_FEATURES and column is not predictions.c.features
 }
@@ -73,8 +64,8 @@ def export(uri: str, output: Path, since: datetime | None, until: datetime | Non
         ParameterError: the window is empty, the suffix is unknown, or the file cannot be written.
         LogUnavailableError: there is no log at `uri`, or it is unavailable.
     """
-    if output.suffix not in WRITERS:
-        raise ParameterError(f"output: {output} must end with {' or '.join(WRITERS)}")
+    if output.suffix not in (CSV, PARQUET):
+        raise ParameterError(f"output: {output} must end with {' or '.join((CSV, PARQUET))}")
     check_window(since, until)
     with open_log(uri) as connection:
         return _write_file(connection, output, since, until)
@@ -86,15 +77,18 @@ def _write_file(
     """Write to a temporary name and rename the complete file to `output`."""
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     types = dict.fromkeys(feature_names(connection, since, until), pa.float64())
-    count, shadowed = None, holds_shadow_predictions(connection)
+    dialect = connection.dialect.name
+    query = within(with_latest_label(dialect), since, until).order_by(*in_order())
+    if holds_shadow_predictions(connection):
+        query = with_latest_shadow(query, dialect)
+    count = None
     try:
         create_export_file(partial)
         while count is None:
             try:
-                count = _write_rows(
-                    connection, partial, output.suffix, types, since, until, shadowed
-                )
+                count = _write_rows(connection, partial, output.suffix, types, query)
             except _TextsFoundError as found:  # the file is written again
+                connection.rollback()
                 types |= dict.fromkeys(found.features, pa.string())
         partial.rename(output)
     except OSError as error:
@@ -109,7 +103,7 @@ def _write_file(
 class _TextsFoundError(Exception):
     """Features are text that were taken for numbers."""
 
-    def __init__(self, features: set[str]) -> None:
+    def __init__(self, features: list[str]) -> None:
         super().__init__(features)
         self.features = features
 
@@ -119,42 +113,62 @@ def _write_rows(
     file: Path,
     suffix: str,
     types: dict[str, pa.DataType],
-    since: datetime | None,
-    until: datetime | None,
-    shadowed: bool,
+    query: sa.Select[Any],
 ) -> int:
-    """Write the predictions to `file`, and return their number.
+    """Write the predictions that `query` selects to `file`, and return their number.
+
+    Chunks are decoded and written in a thread of their own while the next one is read.
 
     Raises:
         _TextsFoundError: a feature that is a number in `types` is text in some prediction.
     """
     count = 0
-    with _table_writer(file, suffix, types, shadowed) as writer:
-        for chunk in stream(connection, since, until, ROWS_PER_CHUNK):
-            ids = [row.prediction_id for row in chunk]
-            shadows = shadow_predictions_of(connection, ids) if shadowed else None
-            try:
-                writer.write_table(_table(chunk, types, writer.schema, shadows))
-            except pa.ArrowInvalid:
-                if found := _texts_in(chunk) - _texts(types):
-                    raise _TextsFoundError(found) from None
-                raise
-            count += len(chunk)
+    with (
+        _table_writer(file, suffix, types, query) as writer,
+        FeatureDecoder() as decoder,
+        ThreadPoolExecutor(1) as thread,
+        closing(read_tables(connection, query, ROWS_PER_CHUNK)) as chunks,
+    ):
+
+        def write(rows: pa.Table) -> None:
+            writer.write_table(_with_features(rows, types, writer.schema, decoder))
+
+        written: Future[None] | None = None
+        for rows in chunks:
+            if written is not None:
+                written.result()
+            written = thread.submit(write, rows)
+            count += len(rows)
+        if written is not None:
+            written.result()
     return count
 
 
-def _texts(types: dict[str, pa.DataType]) -> set[str]:
-    return {name for name, type_ in types.items() if type_ == pa.string()}
+def _with_features(
+    rows: pa.Table, types: dict[str, pa.DataType], schema: pa.Schema, decoder: FeatureDecoder
+) -> pa.Table:
+    """Return rows of the log with a column for each feature.
+
+    Raises:
+        _TextsFoundError: a feature that is a number in `types` is text in some row.
+    """
+    stored = rows["features"].combine_chunks()
+    texts = [name for name, type_ in types.items() if type_ == pa.string()]
+    numbers = [name for name, type_ in types.items() if type_ != pa.string()]
+    tokens = decoder.tokens(stored, texts)
+    if count_texts(stored) != sum(map(_number_of_texts, tokens)):  # perhaps among the numbers
+        others = zip(numbers, decoder.tokens(stored, numbers), strict=True)
+        if found := [name for name, values in others if _number_of_texts(values)]:
+            raise _TextsFoundError(found)
+    features = dict(zip(texts, map(as_texts, tokens), strict=True))
+    features |= zip(numbers, decoder.numbers(stored, numbers), strict=True)
+    columns = {column: features[name] for name, column in _feature_columns(types).items()}
+    columns |= {name: rows[name] for name in rows.column_names if name != "features"}
+    return pa.table([columns[name] for name in schema.names], schema.names).cast(schema)
 
 
-def _texts_in(rows: list[StoredPrediction]) -> set[str]:
-    """Return the features that have a text in any row."""
-    return {
-        name
-        for row in rows
-        for name, value in (row.features or {}).items()
-        if isinstance(value, str)
-    }
+def _number_of_texts(tokens: pa.Array) -> int:
+    return pa.compute.sum(is_text(tokens)).as_py() or 0
 
 
 class _TableWriter:
@@ -162,8 +176,15 @@ class _TableWriter:
 
     def __init__(self, file: Path, suffix: str, schema: pa.Schema) -> None:
         self.schema = schema
-        self._is_csv = suffix == ".csv"
-        self._writer = WRITERS[suffix](file, self._as_written(schema.empty_table()).schema)
+        self._is_csv = suffix == CSV
+        written = self._as_written(schema.empty_table()).schema
+        # Numbers rarely repeat: a dictionary of them would take most of the time.
+        texts = [field.name for field in written if pa.types.is_string(field.type)]
+        self._writer = (
+            pa.csv.CSVWriter(file, written)
+            if self._is_csv
+            else pa.parquet.ParquetWriter(file, written, use_dictionary=texts)
+        )
         self.close = self._writer.close
 
     def write_table(self, table: pa.Table) -> None:
@@ -176,11 +197,11 @@ class _TableWriter:
 
 @contextmanager
 def _table_writer(
-    file: Path, suffix: str, types: dict[str, pa.DataType], shadowed: bool
+    file: Path, suffix: str, types: dict[str, pa.DataType], query: sa.Select[Any]
 ) -> Iterator[_TableWriter]:
-    features = dict(zip(_feature_columns(types), types.values(), strict=True))
+    features = {column: types[name] for name, column in _feature_columns(types).items()}
     columns = COLUMNS_BEFORE_FEATURES | features | COLUMNS_AFTER_FEATURES
-    if shadowed:
+    if set(SHADOW_COLUMNS) <= set(query.selected_columns.keys()):
         columns |= SHADOW_COLUMNS
     writer = _TableWriter(file, suffix, pa.schema(list(columns.items())))
     try:
@@ -199,32 +220,9 @@ def _without_formulas(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=[as_text_cell(name) for name in table.column_names])
 
 
-def _feature_columns(features: Iterable[str]) -> list[str]:
+def _feature_columns(features: Iterable[str]) -> dict[str, str]:
     """Return the column of each feature, prefixed where it would collide with a log column."""
-    return [
-        f"feature_{name}" if name in LOG_COLUMNS | SHADOW_COLUMNS else name for name in features
-    ]
-
-
-def _table(
-    rows: list[StoredPrediction],
-    types: dict[str, pa.DataType],
-    schema: pa.Schema,
-    shadows: dict[str, ShadowPrediction] | None,
-) -> pa.Table:
-    columns: dict[str, list[Any]] = {
-        name: [getattr(row, name) for row in rows] for name in LOG_COLUMNS
+    return {
+        name: f"feature_{name}" if name in LOG_COLUMNS | SHADOW_COLUMNS else name
+        for name in features
     }
-    for name, column in zip(types, _feature_columns(types), strict=True):
-        values = ((row.features or {}).get(name) for row in rows)
-        columns[column] = list(map(_as_text, values) if name in _texts(types) else values)
-    if shadows is not None:
-        of_rows = [shadows.get(row.prediction_id) for row in rows]
-        for name in SHADOW_COLUMNS:
-            field = name.removeprefix("shadow_")
-            columns[name] = [None if row is None else getattr(row, field) for row in of_rows]
-    return pa.table(columns, schema=schema)
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,116 @@
+"""Rows of the prediction log as Arrow tables, in chunks.
+
+A row has no objects of Python on the way: PostgreSQL sends CSV, which Arrow reads, and SQLite's
+module makes none but the values of one chunk.
+"""
+
+from collections.abc import Generator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+
+from serving.log.database.schema import UtcDateTime
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+ARROW_TYPES = {
+    sa.String: pa.string(),
+    sa.Integer: pa.int32(),
+    sa.Double: pa.float64(),
+    sa.JSON: pa.string(),
+    UtcDateTime: TIMESTAMP,
+}
+
+
+def arrow_type(column: sa.ColumnElement[Any]) -> pa.DataType:
+    """Return the Arrow type of a column of the log."""
+    return ARROW_TYPES[type(column.type)]
+
+
+def read_tables(
+    connection: sa.Connection, query: sa.Select[Any], rows: int
+) -> Generator[pa.Table, None, None]:
+    """Yield the rows that a query of the log selects, in tables of up to `rows`.
+
+    JSON is text as it is stored. There is no table without rows.
+    """
+    read = _from_sqlite if connection.dialect.name == "sqlite" else _from_postgresql
+    yield from read(connection, query, rows)
+
+
+def _from_sqlite(
+    connection: sa.Connection, query: sa.Select[Any], rows: int
+) -> Generator[pa.Table, None, None]:
+    columns = query.selected_columns
+    stored = _with_columns(query, _as_stored_in_sqlite)
+    # Rows of SQLAlchemy would take as long as all else.
+    cursor = connection.execute(stored).cursor
+    while chunk := cursor.fetchmany(rows):
+        values = zip(*chunk, strict=True)
+        arrays = [_array(column, value) for column, value in zip(columns, values, strict=True)]
+        yield pa.table(arrays, names=columns.keys())
+
+
+def _with_columns(query: sa.Select[Any], convert: Any) -> sa.Select[Any]:
+    columns = [convert(column) for column in query.selected_columns]
+    return query.with_only_columns(*columns)
+
+
+def _as_stored_in_sqlite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    is_text = isinstance(column.type, UtcDateTime | sa.JSON)
+    return sa.type_coerce(column, sa.String) if is_text else column
+
+
+def _array(column: sa.ColumnElement[Any], values: tuple[Any, ...]) -> pa.Array:
+    if not isinstance(column.type, UtcDateTime):
+        return pa.array(values, arrow_type(column))
+    try:
+        return pa.array(values, pa.string()).cast(pa.timestamp("us")).cast(TIMESTAMP)
+    except pa.ArrowInvalid:  # labels inserted by hand may have a time zone
+        return pa.array([text and _moment(text) for text in values], TIMESTAMP)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _from_postgresql(
+    connection: sa.Connection, query: sa.Select[Any], rows: int
+) -> Generator[pa.Table, None, None]:
+    names = query.selected_columns.keys()
+    schema = pa.schema(list(zip(names, map(arrow_type, query.selected_columns), strict=True)))
+    compiled = _with_columns(query, _as_copied).compile(dialect=connection.dialect)
+    copy = f"COPY ({compiled}) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor() as cursor, cursor.copy(copy, compiled.params) as lines:
+        while chunk := b"".join(islice(lines, rows)):  # the protocol sends a row at a time
+            yield _parsed(chunk, schema)
+
+
+def _as_copied(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a column whose text does not depend on settings of the server."""
+    if not isinstance(column.type, UtcDateTime):
+        return column
+    return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
+
+
+def _parsed(chunk: bytes, schema: pa.Schema) -> pa.Table:
+    types = {field.name: pa.int64() if field.type == TIMESTAMP else field.type for field in schema}
+    table = pa.csv.read_csv(
+        pa.BufferReader(chunk),
+        pa.csv.ReadOptions(column_names=schema.names, block_size=len(chunk) + 1, use_threads=False),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        # Of PostgreSQL, a missing value is empty, and an empty text has quotation marks.
+        pa.csv.ConvertOptions(
+            column_types=types,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    return table.cast(schema)
