@@ -45,6 +45,31 @@ WORK: dict[str, dict[str, str]] = {
         "imports": "from steps.prediction_log.export import export",
         "call": "export(uri, file, None, None)",
     },
+    "monitoring, all labelled": {
+        "imports": """
+from types import SimpleNamespace
+import numpy as np, pandas as pd
+from serving.log.existing import open_log
+from serving.model.features import Feature
+from serving.model.manifest import Manifest
+from steps.data.reference import Reference
+from steps.monitoring.monitored_champion import MonitoredChampion
+from steps.monitoring.window import read_window
+names = [f"V{number}" for number in range(1, 30)]
+features = tuple(map(Feature, names))
+random = np.random.default_rng(1)
+reference = Reference(pd.DataFrame(random.normal(size=(10_000, 29)), columns=names),
+                      random.random(10_000))
+version = SimpleNamespace(version="1", run_id="run", tags={"metric": "ks"}, name="fraud")
+champion = MonitoredChampion(
+    version, Manifest("onnx", features, 0.5), reference, None, 0.2, 0.5, None)
+""",
+        "call": """
+with open_log(uri) as connection:
+    window = read_window(connection, "fraud", "run", features, None, None, None)
+champion.assess(window).performance.metrics
+""",
+    },
 }
 
 

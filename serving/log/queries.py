@@ -1,6 +1,6 @@
 """Queries of the prediction log: pages, newest first, and streams of a time window."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -83,6 +83,14 @@ class Counts:
     labels: int
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """Numbers of predictions by their true label."""
+
+    positives: int
+    negatives: int
+
+
 def in_order() -> sa.Tuple:
     """Return the columns that order predictions."""
     return sa.tuple_(predictions.c.created_at, predictions.c.prediction_id)
@@ -97,11 +105,19 @@ def with_true_labels() -> sa.Select[Any]:
     )
 
 
-def with_latest_label(dialect: str) -> sa.Select[Any]:
-    """Select predictions as `with_true_labels` does, for many rows: one look-up for each."""
+def with_latest_label(
+    dialect: str, columns: Sequence[sa.ColumnElement[Any]] = READ_COLUMNS
+) -> sa.Select[Any]:
+    """Select predictions with the label recorded last for each, for many rows.
+
+    Args:
+        dialect: the name of the database.
+        columns: columns of predictions. They are followed by `true_label`, `observed_at` and
+            `recorded_at`.
+    """
     label, of_prediction = latest_of_each(ground_truth, "recorded_at", "id", dialect)
-    columns = (*READ_COLUMNS, label.c.label.label("true_label"), label.c.observed_at)
-    return sa.select(*columns).outerjoin_from(predictions, label, of_prediction)
+    of_label = (label.c.label.label("true_label"), label.c.observed_at, label.c.recorded_at)
+    return sa.select(*columns, *of_label).outerjoin_from(predictions, label, of_prediction)
 
 
 def latest_of_each(
@@ -201,19 +217,24 @@ def start_of_last(connection: sa.Connection, model_name: str, count: int) -> Cur
     return Cursor(*found) if found else None
 
 
-def labels_since(
+def count_labels_since(
     connection: sa.Connection, model_name: str, moment: datetime | None
-) -> dict[str, int]:
-    """Return the true labels recorded for a model after `moment`, by prediction id."""
+) -> LabelCounts:
+    """Count the predictions of a model with a label recorded after `moment`, by the last label."""
+    label, of_prediction = latest_of_each(
+        ground_truth, "recorded_at", "id", connection.dialect.name
+    )
     query = (
-        sa.select(ground_truth.c.prediction_id, ground_truth.c.label)
-        .join(predictions, predictions.c.prediction_id == ground_truth.c.prediction_id)
+        sa.select(label.c.label, sa.func.count())
+        .select_from(predictions)
+        .join(label, of_prediction)
         .where(predictions.c.model_name == model_name)
-        .order_by(ground_truth.c.recorded_at, ground_truth.c.id)
+        .group_by(label.c.label)
     )
     if moment is not None:
-        query = query.where(ground_truth.c.recorded_at > moment)
-    return {row.prediction_id: row.label for row in connection.execute(query)}
+        query = query.where(label.c.recorded_at > moment)
+    counts: dict[int, int] = {row[0]: row[1] for row in connection.execute(query)}
+    return LabelCounts(positives=counts.get(1, 0), negatives=counts.get(0, 0))
 
 
 def stream(

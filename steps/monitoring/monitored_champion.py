@@ -20,7 +20,7 @@ from steps.monitoring.findings import Findings
 from steps.monitoring.label_coverage import describe_coverage_bias
 from steps.monitoring.performance import measure_performance
 from steps.monitoring.retraining_triggers import RetrainingTrigger
-from steps.monitoring.window import Window
+from steps.monitoring.window import Window, rows_where
 from steps.registry.versions import download_version, get_champion
 from steps.runtime.errors import RegistryError
 
@@ -72,8 +72,8 @@ class MonitoredChampion:
         floor = self.metric_floor
         if floor is None and self.test_metric:
             floor = floor_of(*self.test_metric)
-        own_labelled = window.labelled[window.labelled["by_champion"]]
-        own_rows = window.rows[window.rows["by_champion"]]
+        own_labelled = rows_where(window.labelled, window.labelled["by_champion"])
+        own_rows = rows_where(window.rows, window.rows["by_champion"])
         own_count = round(len(own_rows) / max(len(window.rows), 1) * window.count)
         return Findings(
             window,
@@ -83,9 +83,7 @@ class MonitoredChampion:
             ),
         )
 
-    def assess_since(
-        self, trigger: RetrainingTrigger, window: Window, new_labels: dict[str, int]
-    ) -> Findings:
+    def assess_since(self, trigger: RetrainingTrigger, window: Window) -> Findings:
         """Assess what is new since a retraining, with drift relative to its trigger.
 
         Most training rows are older than the change that triggered the retraining, so traffic
@@ -94,12 +92,11 @@ class MonitoredChampion:
         Args:
             trigger: trigger of the last retraining.
             window: the whole window.
-            new_labels: labels recorded since the trigger, by prediction id.
         """
         reference = self.reference
         if len(trigger.features) >= MIN_ROWS and self._can_read(trigger.features):
             reference = replace(reference, rows=trigger.features)
-        new = window.newer_than(trigger.until, new_labels)
+        new = window.newer_than(trigger.until)
         return replace(self, reference=reference).assess(new)
 
     def _can_read(self, rows: pd.DataFrame) -> bool:

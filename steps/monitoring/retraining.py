@@ -1,14 +1,13 @@
 """Retraining of the champion on its base data and all labelled predictions."""
 
 import logging
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 import mlflow
 from mlflow.entities import Run
 
 from serving.log.existing import open_log
-from serving.log.queries import labels_since
+from serving.log.queries import LabelCounts, count_labels_since
 from steps.data.origin import BASE
 from steps.monitoring.findings import Findings
 from steps.monitoring.monitored_champion import MonitoredChampion
@@ -48,7 +47,7 @@ def retrain_if_triggered(
     now = datetime.now(UTC)
     with open_log(log_uri) as connection:
         since = trigger.until if trigger else None
-        new_labels = labels_since(connection, champion.registered.name, since)
+        new_labels = count_labels_since(connection, champion.registered.name, since)
     reason = reason_against_retraining(retrain, champion, findings, trigger, new_labels)
     if reason:
         _tag_not_retrained(run, reason)
@@ -62,7 +61,7 @@ def reason_against_retraining(
     champion: MonitoredChampion,
     findings: Findings,
     trigger: RetrainingTrigger | None,
-    new_labels: dict[str, int],
+    new_labels: LabelCounts,
 ) -> str:
     """Return the reason not to retrain, or an empty string.
 
@@ -71,29 +70,27 @@ def reason_against_retraining(
         champion: the present champion.
         findings: findings of the whole window.
         trigger: trigger of the last retraining.
-        new_labels: labels recorded since then, by prediction id.
+        new_labels: numbers of labels recorded since then.
     """
     if retrain == "auto":
         if not (findings.drifted or findings.degraded):
             return "neither drift nor degradation detected"
         if trigger:
-            new = champion.assess_since(trigger, findings.window, new_labels)
+            new = champion.assess_since(trigger, findings.window)
             if not (new.drifted or new.degraded):
                 return f"already retrained for this; change since then: {new.title}"
-    return too_few_labels(new_labels.values())
+    return too_few_labels(new_labels)
 
 
-def too_few_labels(labels: Collection[int]) -> str:
+def too_few_labels(labels: LabelCounts) -> str:
     """Return the reason if the labels since the last retraining are too few, or an empty string.
 
     With labels of one class only, the last rows of the table, its test split, have only that class.
     """
-    positives = sum(labels)
-    negatives = len(labels) - positives
-    if min(positives, negatives) >= MIN_LABELS_PER_CLASS:
+    if min(labels.positives, labels.negatives) >= MIN_LABELS_PER_CLASS:
         return ""
     return (
-        f"{positives} positive and {negatives} negative labels are new; "
+        f"{labels.positives} positive and {labels.negatives} negative labels are new; "
         f"at least {MIN_LABELS_PER_CLASS} of each class are required"
     )
 

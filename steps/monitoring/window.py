@@ -1,40 +1,43 @@
 """Windows of the prediction log: predictions of one model in a time range."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
 import sqlalchemy as sa
 
-from serving.log.queries import Cursor, StoredPrediction, start_of_last, stream
+from serving.log.database.schema import predictions
+from serving.log.queries import Cursor, in_order, start_of_last, with_latest_label, within
 from serving.model.features import Feature
-from steps.data.feature_frames import concatenate, frame_of_logged
+from steps.data.feature_frames import joined_values
+from steps.monitoring.logged_features import Mask, typed_columns
+from steps.prediction_log.arrow_tables import TIMESTAMP, arrow_type, for_each_table
+from steps.prediction_log.feature_decoder import FeatureDecoder
 
 logger = logging.getLogger("ml-pipes")
 
-ROWS_PER_CHUNK = 10_000
-ROWS_PER_PROGRESS_LINE = 50 * ROWS_PER_CHUNK
+ROWS_PER_CHUNK = 2_000
+# As often as the sample is thinned out if it has become too large.
+ROWS_PER_CHECK = 10_000
+ROWS_PER_PROGRESS_LINE = 50 * ROWS_PER_CHECK
 # Of more predictions, every k-th is kept in memory. Labelled predictions are all kept.
 MAX_ROWS = 500_000
 # More periods would not be legible in the summary picture.
 MAX_PERIODS = 12
 
-LABELLED_TYPES = {
-    "prediction_id": "string",
-    "created_at": "datetime64[us, UTC]",
-    "by_champion": "bool",
-    "score": "float64",
-    "threshold": "float64",
-    "true_label": "int64",
-    "observed_at": "datetime64[us, UTC]",
-}
-ROW_TYPES = {name: LABELLED_TYPES[name] for name in ("created_at", "by_champion", "score")} | {
-    "has_features": "bool",
-    "alert": "bool",
-    "labelled": "bool",
-}
+# Columns of the log, and of a window.
+READ = ("created_at", "run_id", "score", "label", "threshold", "features")
+ROWS = ("created_at", "by_champion", "score", "has_features", "alert", "labelled")
+LABELLED = (
+    "created_at", "by_champion", "score", "threshold", "true_label", "observed_at", "recorded_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Window:
             it can read), alert (labelled 1 by the model), labelled (with ground truth).
         features: the features of `rows`, typed (see `steps.data.feature_frames`). They have a frame
             of their own, as a feature may have any name.
-        labelled: all predictions with ground truth: prediction_id, created_at, by_champion, score,
-            threshold, true_label, observed_at.
+        labelled: all predictions with ground truth: created_at, by_champion, score, threshold,
+            true_label, observed_at, recorded_at (the times of that label).
         count: number of predictions, including those left out of `rows`.
     """
 
@@ -57,16 +60,15 @@ class Window:
     labelled: pd.DataFrame
     count: int
 
-    def newer_than(self, time: datetime, labelled_since: Collection[str]) -> "Window":
+    def newer_than(self, time: datetime) -> "Window":
         """Return the predictions made after `time`, or labelled after it.
 
         Args:
-            time: time of the last prediction to leave out.
-            labelled_since: ids of predictions whose label was recorded after `time`.
+            time: time of the last prediction, and of the last label, to leave out.
         """
         is_newer = self.rows["created_at"] > time
         rows = self.rows[is_newer]
-        newly_labelled = self.labelled["prediction_id"].isin(list(labelled_since))
+        newly_labelled = self.labelled["recorded_at"] > time
         labelled = self.labelled[(self.labelled["created_at"] > time) | newly_labelled]
         share = len(rows) / max(len(self.rows), 1)
         return replace(
@@ -80,7 +82,7 @@ class Window:
     @property
     def measured_features(self) -> pd.DataFrame:
         """The features of those rows that have all."""
-        return self.features[self.rows["has_features"]]
+        return rows_where(self.features, self.rows["has_features"])
 
     @property
     def until(self) -> datetime | None:
@@ -112,49 +114,160 @@ def read_window(
     start: datetime | Cursor | None = since
     if last is not None:
         start = start_of_last(connection, model_name, last)
-    kept = [_rows([], champion_run_id, features)]
-    labelled = [_labelled_frame([], champion_run_id)]
-    count, step = 0, 1
-    for chunk in stream(connection, start, until, ROWS_PER_CHUNK, model_name=model_name):
-        kept.append(_rows(chunk[-count % step :: step], champion_run_id, features))
-        labelled.append(_labelled_frame(chunk, champion_run_id))
-        count += len(chunk)
-        if sum(len(rows) for rows, _ in kept) > MAX_ROWS:
-            step *= 2
-            rows, values = _joined(kept)
-            kept = [(rows.iloc[::2], values.iloc[::2])]
-        if count % ROWS_PER_PROGRESS_LINE == 0:
-            logger.info("%s predictions read", f"{count:,}")
-    return Window(*_joined(kept), pd.concat(labelled, ignore_index=True), count)
+    columns = [predictions.c[name] for name in READ]
+    query = with_latest_label(connection.dialect.name, columns)
+    query = within(query, start, until).where(predictions.c.model_name == model_name)
+    with FeatureDecoder() as decoder:
+        reader = _WindowReader(champion_run_id, features, decoder)
+        for_each_table(connection, query.order_by(*in_order()), ROWS_PER_CHUNK, reader.add)
+        return reader.window()
 
 
-def _rows(
-    rows: list[StoredPrediction], champion_run_id: str | None, features: Sequence[Feature]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return rows and their features (see `Window`)."""
-    values, has_features = frame_of_logged([row.features for row in rows], features)
-    columns: dict[str, object] = {
-        "created_at": [row.created_at for row in rows],
-        "by_champion": [row.run_id == champion_run_id for row in rows],
-        "score": [row.score for row in rows],
-        "has_features": has_features,
-        "alert": [row.label == 1 for row in rows],
-        "labelled": [row.true_label is not None for row in rows],
-    }
-    return pd.DataFrame(columns).astype(ROW_TYPES), values
+def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool]") -> pd.DataFrame:
+    """Return the rows of a frame for which `mask` is true; the frame itself if they are all."""
+    return frame if mask.all() else frame[mask]
 
 
-def _joined(parts: list[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rows, values = zip(*parts, strict=True)
-    return pd.concat(rows, ignore_index=True), concatenate(values)
+class _Columns:
+    """Columns of a table that grows; none is ever in memory twice."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._parts: dict[str, list[Any]] = {}  # of columns that are no arrays of NumPy
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, columns: dict[str, Any], count: int) -> None:
+        """Append `count` rows."""
+        end = self._count + count
+        for name, values in columns.items():
+            if isinstance(values, np.ndarray):
+                self._array(name, values.dtype, end)[self._count : end] = values
+            else:
+                self._parts.setdefault(name, []).append(values)
+        self._count = end
+
+    def _array(self, name: str, dtype: "np.dtype[Any]", size: int) -> npt.NDArray[Any]:
+        """Return the array of a column, with room for `size` values."""
+        array = self._arrays.get(name)
+        if array is None or len(array) < size:
+            larger = np.empty(2 * size, dtype)  # pages that are not written take no memory
+            if array is not None:
+                larger[: self._count] = array[: self._count]
+            self._arrays[name] = array = larger
+        return array
+
+    def halve(self) -> None:
+        """Leave every other row out."""
+        for array in self._arrays.values():
+            kept = array[: self._count : 2]
+            array[: len(kept)] = kept
+        for name, parts in self._parts.items():
+            self._parts[name] = [joined_values(parts)[::2].copy()]
+        self._count = (self._count + 1) // 2
+
+    def frame(self, names: Iterable[str]) -> pd.DataFrame:
+        """Return the table; the columns are not copied."""
+        columns = {}
+        for name in names:
+            if name in self._arrays:
+                values = self._arrays[name][: self._count]
+            else:
+                values = joined_values(self._parts[name])
+            columns[name] = pd.Series(values, copy=False)
+        return pd.DataFrame(columns, copy=False, index=range(self._count))
 
 
-def _labelled_frame(chunk: list[StoredPrediction], champion_run_id: str | None) -> pd.DataFrame:
-    rows = [row for row in chunk if row.true_label is not None]
-    columns = {
-        name: [getattr(row, name) for row in rows]
-        for name in LABELLED_TYPES
-        if name != "by_champion"
-    }
-    columns["by_champion"] = [row.run_id == champion_run_id for row in rows]
-    return pd.DataFrame(columns, columns=list(LABELLED_TYPES)).astype(LABELLED_TYPES)
+class _WindowReader:
+    """Collects a window from tables of the log."""
+
+    def __init__(
+        self, champion_run_id: str | None, features: Sequence[Feature], decoder: FeatureDecoder
+    ) -> None:
+        self._run_id = champion_run_id
+        self._features = features
+        self._decoder = decoder
+        self._rows, self._values, self._labelled = _Columns(), _Columns(), _Columns()
+        self._count, self._step = 0, 1
+        self.add(_no_rows())
+
+    def add(self, table: pa.Table) -> None:
+        """Add all labelled rows of a table, and those rows that the sample keeps."""
+        places = range(-self._count % self._step, len(table), self._step)
+        self._add_rows(table.take(pa.array(places, pa.int64())))
+        self._add_labelled(table.filter(table["true_label"].is_valid()))
+        self._count += len(table)
+        if self._count % ROWS_PER_CHECK == 0:
+            self._thin_out()
+        if len(table) and self._count % ROWS_PER_PROGRESS_LINE == 0:
+            logger.info("%s predictions read", f"{self._count:,}")
+
+    def _thin_out(self) -> None:
+        """Keep half as many rows if there are too many."""
+        if len(self._rows) > MAX_ROWS:
+            self._step *= 2
+            self._rows.halve()
+            self._values.halve()
+
+    def _add_rows(self, table: pa.Table) -> None:
+        logged = table["features"].combine_chunks()
+        values, has_features = typed_columns(logged, self._features, self._decoder)
+        self._values.append(values, len(table))
+        columns = {
+            "created_at": _times(table["created_at"]),
+            "by_champion": self._by_champion(table),
+            "score": table["score"].to_numpy(),
+            "has_features": has_features,
+            "alert": table["label"].to_numpy() == 1,
+            "labelled": _as_mask(table["true_label"].is_valid()),
+        }
+        self._rows.append(columns, len(table))
+
+    def _add_labelled(self, table: pa.Table) -> None:
+        columns = {
+            "created_at": _times(table["created_at"]),
+            "by_champion": self._by_champion(table),
+            "score": table["score"].to_numpy(),
+            "threshold": table["threshold"].to_numpy(),
+            "true_label": table["true_label"].to_numpy().astype(np.int8),
+            "observed_at": _times(table["observed_at"]),
+            "recorded_at": _times(table["recorded_at"]),
+        }
+        self._labelled.append(columns, len(table))
+
+    def _by_champion(self, table: pa.Table) -> Mask:
+        if self._run_id is None:
+            return _as_mask(table["run_id"].is_null())
+        return _as_mask(pa.compute.equal(table["run_id"], self._run_id).fill_null(False))
+
+    def window(self) -> Window:
+        """Return the window."""
+        self._thin_out()
+        values = self._values.frame(feature.name for feature in self._features)
+        rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
+        return Window(_in_utc(rows), values, _in_utc(labelled), self._count)
+
+
+def _no_rows() -> pa.Table:
+    types = {name: arrow_type(predictions.c[name]) for name in READ}
+    types |= {"true_label": pa.int32(), "observed_at": TIMESTAMP, "recorded_at": TIMESTAMP}
+    return pa.schema(list(types.items())).empty_table()
+
+
+def _as_mask(values: pa.ChunkedArray) -> Mask:
+    mask: Mask = values.to_numpy().astype(bool)
+    return mask
+
+
+def _times(moments: pa.ChunkedArray) -> "npt.NDArray[np.datetime64]":
+    times: npt.NDArray[np.datetime64] = moments.to_numpy().astype("datetime64[us]")
+    return times
+
+
+def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in frame:
+        if pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
+            frame[name] = frame[name].dt.tz_localize("UTC")
+    return frame

@@ -1,1 +1,1 @@
-"""Export and purge of the prediction log."""
+"""The prediction log: its rows as Arrow tables, export and purge."""

@@ -4,7 +4,9 @@ A row has no objects of Python on the way: PostgreSQL sends CSV, which Arrow rea
 module makes none but the values of one chunk.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -30,10 +32,31 @@ def arrow_type(column: sa.ColumnElement[Any]) -> pa.DataType:
     return ARROW_TYPES[type(column.type)]
 
 
+def for_each_table(
+    connection: sa.Connection, query: sa.Select[Any], rows: int, work: Callable[[pa.Table], None]
+) -> int:
+    """Call `work` on the tables of `read_tables`, in a thread of its own while the next is read.
+
+    Returns:
+        The number of rows.
+    """
+    count = 0
+    working: Future[None] | None = None
+    with ThreadPoolExecutor(1) as thread, closing(read_tables(connection, query, rows)) as tables:
+        for table in tables:
+            if working is not None:
+                working.result()
+            working = thread.submit(work, table)
+            count += len(table)
+        if working is not None:
+            working.result()
+    return count
+
+
 def read_tables(
     connection: sa.Connection, query: sa.Select[Any], rows: int
 ) -> Generator[pa.Table, None, None]:
-    """Yield the rows that a query of the log selects, in tables of up to `rows`.
+    """Yield the rows that a query of the log selects, in tables of up to `rows` rows.
 
     JSON is text as it is stored. There is no table without rows.
     """
@@ -48,10 +71,14 @@ def _from_sqlite(
     stored = _with_columns(query, _as_stored_in_sqlite)
     # Rows of SQLAlchemy would take as long as all else.
     cursor = connection.execute(stored).cursor
-    while chunk := cursor.fetchmany(rows):
-        values = zip(*chunk, strict=True)
-        arrays = [_array(column, value) for column, value in zip(columns, values, strict=True)]
-        yield pa.table(arrays, names=columns.keys())
+    while len(table := _table_of(cursor.fetchmany(rows), columns)):
+        yield table
+
+
+def _table_of(rows: Sequence[Any], columns: Any) -> pa.Table:
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    arrays = [_array(column, value) for column, value in zip(columns, values, strict=True)]
+    return pa.table(arrays, names=columns.keys())
 
 
 def _with_columns(query: sa.Select[Any], convert: Any) -> sa.Select[Any]:

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from serving.log.formulas import FORMULA, as_text_cell
 from serving.log.queries import feature_names, in_order, with_latest_label, within
 from serving.log.shadow_predictions import holds_shadow_predictions, with_latest_shadow
 from serving.private_files import create_export_file
-from steps.prediction_log.arrow_tables import TIMESTAMP, arrow_type, read_tables
+from steps.prediction_log.arrow_tables import TIMESTAMP, arrow_type, for_each_table
 from steps.prediction_log.feature_decoder import FeatureDecoder, as_texts, count_texts, is_text
 from steps.runtime.errors import ParameterError
 from steps.runtime.parameters import check_window
@@ -117,31 +116,15 @@ def _write_rows(
 ) -> int:
     """Write the predictions that `query` selects to `file`, and return their number.
 
-    Chunks are decoded and written in a thread of their own while the next one is read.
-
     Raises:
         _TextsFoundError: a feature that is a number in `types` is text in some prediction.
     """
-    count = 0
-    with (
-        _table_writer(file, suffix, types, query) as writer,
-        FeatureDecoder() as decoder,
-        ThreadPoolExecutor(1) as thread,
-        closing(read_tables(connection, query, ROWS_PER_CHUNK)) as chunks,
-    ):
+    with _table_writer(file, suffix, types, query) as writer, FeatureDecoder() as decoder:
 
         def write(rows: pa.Table) -> None:
             writer.write_table(_with_features(rows, types, writer.schema, decoder))
 
-        written: Future[None] | None = None
-        for rows in chunks:
-            if written is not None:
-                written.result()
-            written = thread.submit(write, rows)
-            count += len(rows)
-        if written is not None:
-            written.result()
-    return count
+        return for_each_table(connection, query, ROWS_PER_CHUNK, write)
 
 
 def _with_features(

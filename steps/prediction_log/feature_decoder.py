@@ -10,8 +10,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-# A text as the value of a key. It may also find a key that begins with a colon, but misses none.
+# A text as the value of a key, and a value that is neither a number nor null. They may also find a
+# key that begins with a colon, but miss nothing.
 TEXT_VALUE = r'":\s*"'
+OTHER_VALUE = r'":\s*[^\s\-0-9n]'
 
 
 class FeatureDecoder:
@@ -46,6 +48,13 @@ class FeatureDecoder:
         """Return the values of features as JSON, null where missing."""
         return self._decoded(features, names, "JSON")
 
+    def holds(self, features: pa.Array, names: Sequence[str]) -> pa.Array:
+        """Return whether each row has all features; a missing value is one, too."""
+        query = "SELECT list_has_all(json_keys(features), $1) FROM rows"
+        self._connection.register("rows", pa.table({"features": features}))
+        found = self._connection.sql(query, params=[list(names)]).to_arrow_table()
+        return found.column(0).combine_chunks().fill_null(False)
+
     def _decoded(self, features: pa.Array, names: Sequence[str], type_: str) -> list[pa.Array]:
         if not names:
             return []
@@ -76,8 +85,16 @@ def _without_equal_names(names: Sequence[str]) -> list[list[str]]:
 
 def count_texts(features: pa.Array) -> int:
     """Return at least as many as there are texts among all values of logged features."""
-    found = pa.compute.count_substring_regex(features, TEXT_VALUE)
-    return pa.compute.sum(found).as_py() or 0
+    return _count(features, TEXT_VALUE)
+
+
+def count_others(features: pa.Array) -> int:
+    """Return at least as many as there are values other than numbers and null."""
+    return _count(features, OTHER_VALUE)
+
+
+def _count(features: pa.Array, pattern: str) -> int:
+    return pa.compute.sum(pa.compute.count_substring_regex(features, pattern)).as_py() or 0
 
 
 def is_text(tokens: pa.Array) -> pa.Array:

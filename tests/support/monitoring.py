@@ -31,10 +31,10 @@ def scored_window(count: int, shift: float = 0.0, positives: int = 40) -> Window
     moments = pd.Series([START + timedelta(minutes=i) for i in range(count)])
     scored = pd.DataFrame({"created_at": moments, "by_champion": True, "score": score})
     labelled = scored.assign(
-        prediction_id=[f"prediction-{i}" for i in range(count)],
         threshold=0.1,
         true_label=label,
         observed_at=moments + pd.Timedelta(hours=3),
+        recorded_at=moments + pd.Timedelta(hours=4),
     )
     flags = {"has_features": True, "alert": score >= 0.1, "labelled": True}
     return Window(scored.assign(**flags), features, labelled, count)

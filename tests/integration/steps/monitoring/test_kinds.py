@@ -127,9 +127,9 @@ def test_unseen_levels_and_changes_of_every_kind_are_reported(window_of, champio
         record_trigger(run.info.run_id, window, START)
         mlflow.MlflowClient().set_tag(run.info.run_id, "retraining_decision", "not better")
         trigger = last_trigger(run.info.experiment_id, champion.registered)
-    assert champion.assess_since(trigger, window, {}).drift.drifted_features == []
+    assert champion.assess_since(trigger, window).drift.drifted_features == []
     of_another = RetrainingTrigger(START, trigger.features.drop(columns="score"))
-    assert champion.assess_since(of_another, window, {}).drift.drifted_features
+    assert champion.assess_since(of_another, window).drift.drifted_features
 
 
 def test_values_that_the_champion_cannot_read_are_left_out(window_of, champion):

@@ -7,8 +7,9 @@ import pytest
 
 from serving.log.existing import open_log
 from serving.log.ground_truth import Label
-from serving.log.queries import labels_since
+from serving.log.queries import LabelCounts, count_labels_since
 from serving.model.features import Feature
+from steps.monitoring import window
 from steps.monitoring.retraining_data import labelled_predictions
 from steps.monitoring.window import read_window
 from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows
@@ -40,13 +41,35 @@ def test_window_holds_predictions_of_one_model(uri, spool):
         assert (
             not every(last=None, features=[Feature("V1"), Feature("V3")]).rows["has_features"].any()
         )
-        (labelled,) = labels_since(connection, "fraud", None)
-        assert not labels_since(connection, "fraud", datetime.now(UTC))
-        assert not labels_since(connection, "other", None)
-    assert whole.labelled["prediction_id"].tolist() == [labelled]
-    assert whole.newer_than(whole.until, {}).rows.empty
-    assert whole.newer_than(whole.until, {}).labelled.empty
-    assert len(whole.newer_than(whole.until, {labelled: 1}).labelled) == 1
+        assert count_labels_since(connection, "fraud", None) == LabelCounts(1, 0)
+        for name, moment in (("fraud", datetime.now(UTC)), ("other", None)):
+            assert count_labels_since(connection, name, moment) == LabelCounts(0, 0)
+    (recorded_at,) = whole.labelled["recorded_at"]
+    assert whole.until < recorded_at
+    assert whole.newer_than(recorded_at).rows.empty
+    assert whole.newer_than(recorded_at).labelled.empty
+    assert whole.newer_than(whole.until).rows.empty
+    assert len(whole.newer_than(whole.until).labelled) == 1
+
+
+@pytest.mark.quick
+def test_large_window_is_an_even_sample(sqlite_uri, spool, monkeypatch):
+    for name, rows in {"ROWS_PER_CHUNK": 3, "ROWS_PER_CHECK": 6, "MAX_ROWS": 10}.items():
+        monkeypatch.setattr(window, name, rows)
+    rows = prediction_rows(50)
+    for number, row in enumerate(rows):
+        row.features = {"V1": number, "paid": number % 2 == 0, "job": f"job {number % 7}"}
+    with open_prediction_log(sqlite_uri) as log:
+        log.record(rows, MODEL, "test")
+        log.feedback([Label(0, prediction_id=row.prediction_id) for row in rows])
+    features = [Feature("V1"), Feature("paid", "boolean"), Feature("job", "category")]
+    with open_log(sqlite_uri) as connection:
+        read = read_window(connection, "fraud", "run", features, None, None, None)
+    assert (read.count, len(read.labelled)) == (50, 50)
+    assert read.features["V1"].tolist() == list(range(0, 50, 8))
+    assert read.features["paid"].all()
+    assert read.features["job"].tolist() == [f"job {number % 7}" for number in range(0, 50, 8)]
+    assert read.rows["score"].tolist() == [0.25 * number for number in range(0, 50, 8)]
 
 
 @pytest.mark.quick

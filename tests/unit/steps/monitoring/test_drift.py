@@ -93,4 +93,4 @@ def test_drift_after_retraining_is_relative_to_trigger(reference, manifest):
         (feature_table(0), True),  # nothing was left of then
     ):
         trigger = RetrainingTrigger(before, features)
-        assert champion.assess_since(trigger, changed, {}).drifted == drifted
+        assert champion.assess_since(trigger, changed).drifted == drifted

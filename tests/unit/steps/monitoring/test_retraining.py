@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serving.log.queries import LabelCounts
 from steps.monitoring.retraining import too_few_labels
 from steps.monitoring.retraining_data import (
     LabelledPredictions,
@@ -96,9 +97,9 @@ def test_retraining_inherits_parameters_except_forced_promotion():
 
 @pytest.mark.quick
 def test_retraining_needs_labels_of_both_classes():
-    assert too_few_labels([1] * 5 + [0] * 5) == ""
-    assert too_few_labels([1] * 100) == (
+    assert too_few_labels(LabelCounts(5, 5)) == ""
+    assert too_few_labels(LabelCounts(100, 0)) == (
         "100 positive and 0 negative labels are new; at least 5 of each class are required"
     )
-    assert too_few_labels([0] * 100 + [1] * 4)
-    assert too_few_labels([])
+    assert too_few_labels(LabelCounts(4, 100))
+    assert too_few_labels(LabelCounts(0, 0))
