@@ -32,6 +32,18 @@ def _hashes(columns: "list[pd.Series[Any]]") -> Hashes:
     return pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
 
 
+def _are_in(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which hashes are in `known`, which is sorted; NumPy's `isin` would sort both."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
+    order = np.argsort(hashes)  # of neighbours, the search finds what it reads in the cache
+    ascending = hashes[order]
+    places = np.minimum(np.searchsorted(known, ascending), len(known) - 1)
+    found = np.empty(len(hashes), bool)
+    found[order] = known[places] == ascending
+    return found
+
+
 def record_hashes(
     X: pd.DataFrame,
     y: Labels,
@@ -132,7 +144,7 @@ class RowFingerprints:
             times = splits.times_of(split) if self.until else None
             ids = splits.ids_of(split) if self.has_ids else None
             keys = record_hashes(split.frame[features], split.y, times, ids)
-        return ~np.isin(keys, self.hashes)
+        return ~_are_in(keys, self.hashes)
 
     def write(self, file: Path) -> None:
         """Write the fingerprints to a Parquet `file`."""

@@ -1,9 +1,6 @@
-"""Features of logged predictions as typed columns, decoded from JSON without a Python object each.
+"""Features of logged predictions as columns, decoded from JSON without an object for each value."""
 
-The values are those of `steps.data.feature_frames.frame_of_logged`.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +18,27 @@ from steps.prediction_log.feature_decoder import FeatureDecoder, count_others
 Mask = npt.NDArray[np.bool_]
 
 
+# Makes a column of the canonical values of a feature, each distinct one once, and their positions
+# in it; -1 stands for a missing value.
+MakeColumn = Callable[[Feature, list[Any], npt.NDArray[Any]], Any]
+
+
 def typed_columns(
     logged: pa.Array, features: Sequence[Feature], decoder: FeatureDecoder
+) -> tuple[dict[str, Any], Mask]:
+    """Return features in the types of their kinds (see `columns_of`)."""
+    return columns_of(logged, features, decoder, _typed)
+
+
+def logged_columns(
+    logged: pa.Array, features: Sequence[Feature], decoder: FeatureDecoder
+) -> tuple[dict[str, Any], Mask]:
+    """Return numbers as such, and other features as the log stores them (see `columns_of`)."""
+    return columns_of(logged, features, decoder, _as_logged)
+
+
+def columns_of(
+    logged: pa.Array, features: Sequence[Feature], decoder: FeatureDecoder, make: MakeColumn
 ) -> tuple[dict[str, Any], Mask]:
     """Return logged features by name, and which rows have all of them, in values that can be read.
 
@@ -32,6 +48,7 @@ def typed_columns(
         logged: The features of each prediction as JSON; null if it was logged without.
         features: The features of the champion.
         decoder: The decoder.
+        make: Makes the columns of features that are no plain numbers.
     """
     columns: dict[str, Any] = {}
     present = np.ones(len(logged), bool)
@@ -41,7 +58,7 @@ def typed_columns(
         columns[feature.name] = numbers.to_numpy(zero_copy_only=False)
         present &= _is_valid(numbers)
     for feature, tokens in others:
-        columns[feature.name], readable = _parsed(tokens, feature)
+        columns[feature.name], readable = _parsed(tokens, feature, make)
         present &= _is_valid(tokens)
         known &= readable
     if not present.all():  # null, or absent?
@@ -85,7 +102,7 @@ def _is_valid(values: pa.Array) -> Mask:
     return valid
 
 
-def _parsed(tokens: pa.Array, feature: Feature) -> tuple[Any, Mask]:
+def _parsed(tokens: pa.Array, feature: Feature, make: MakeColumn) -> tuple[Any, Mask]:
     """Return the values of a feature, each distinct one converted once, and which can be read."""
     encoded = tokens.dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -100,10 +117,20 @@ def _parsed(tokens: pa.Array, feature: Feature) -> tuple[Any, Mask]:
             readable.append(False)
     # A code of -1, a missing value, takes the last place.
     is_readable = np.array([*readable, True])[codes]
+    return make(feature, distinct, codes), is_readable
+
+
+def _typed(feature: Feature, distinct: list[Any], codes: npt.NDArray[Any]) -> Any:
     if feature.kind == "category":
-        return _categorical(distinct, codes), is_readable
-    values = np.array([*distinct, None], dtype=np.float64)[codes]
-    return typed_values(feature, values), is_readable
+        return _categorical(distinct, codes)
+    return typed_values(feature, np.array([*distinct, None], dtype=np.float64)[codes])
+
+
+def _as_logged(feature: Feature, distinct: list[Any], codes: npt.NDArray[Any]) -> Any:
+    if feature.kind == "number":
+        return np.array([*distinct, None], dtype=np.float64)[codes]
+    values = [None if value is None else feature.to_logged(value) for value in distinct]
+    return np.array([*values, None], dtype=object)[codes]
 
 
 def _categorical(distinct: list[str | None], codes: npt.NDArray[Any]) -> pd.Categorical:

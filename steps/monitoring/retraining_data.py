@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import mlflow
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -20,7 +20,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pandas.api.types import is_datetime64_any_dtype
 
 from serving.errors import one_line
-from serving.log.queries import stream
+from serving.log.database.schema import ground_truth, predictions
+from serving.log.queries import in_order, with_latest_label
 from serving.model.features import Feature
 from serving.model.mlflow_model import is_absent
 from steps.data.feature_frames import with_columns
@@ -29,17 +30,20 @@ from steps.data.logged_splits import open_splits
 from steps.data.origin import BASE, origin_of
 from steps.data.row_keys import ROW_KEY, keys_of_predictions, keys_of_rows
 from steps.data.splits import Splits
-from steps.monitoring.source_form import as_logged, as_source, logged_values
+from steps.monitoring.growing_columns import GrowingColumns, in_utc
+from steps.monitoring.logged_features import logged_columns
+from steps.monitoring.source_form import as_logged, as_source
 from steps.monitoring.window import ROWS_PER_CHUNK
+from steps.prediction_log.arrow_tables import for_each_table, table_without_rows, times_of
+from steps.prediction_log.feature_decoder import FeatureDecoder
 from steps.runtime.active_run import active_run
 from steps.runtime.errors import ParameterError, RegistryError
 from steps.runtime.logged_parameters import read_parameters
 from steps.runtime.parameter_types import as_text
 
 TABLE_FILE = "retraining.parquet"
-KEY_TYPES = {
-    "created_at": "datetime64[us, UTC]", "prediction_id": "object", "entity_id": "object",
-}  # fmt: skip
+READ = ("created_at", "prediction_id", "entity_id", "features")
+KEYS = ("created_at", "row_key", "entity_id")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class LabelledPredictions:
 
     Attributes:
         rows: their features, as they are logged, and the target.
-        keys: created_at, prediction_id and entity_id of the same rows, in a frame of their own, as
-            a feature may have any name.
+        keys: created_at, row_key (see `steps.data.row_keys`) and entity_id of the same rows, in a
+            frame of their own, as a feature may have any name.
     """
 
     rows: pd.DataFrame
@@ -175,7 +179,7 @@ def append_new_rows(
     if id_column in base:
         new = with_columns(new, {id_column: keys["entity_id"]})
     if ROW_KEY in base:
-        new = new.assign(**{ROW_KEY: keys_of_predictions(keys["prediction_id"])})
+        new = new.assign(**{ROW_KEY: keys["row_key"].to_numpy()})
     return pd.concat([base, new], ignore_index=True), len(new)
 
 
@@ -214,23 +218,35 @@ def labelled_predictions(
 
     They are ordered by time.
     """
-    rows: list[list[Any]] = []
-    keys: list[tuple[Any, ...]] = []
-    incomplete = 0
-    chunks = stream(connection, None, None, ROWS_PER_CHUNK, model_name, labelled_only=True)
-    for row in chain.from_iterable(chunks):
-        values = logged_values(row.features or {}, features)
-        if values is None:
-            incomplete += 1
-            continue
-        keys.append((row.created_at, row.prediction_id, row.entity_id))
-        rows.append([*values, row.true_label])
-    types = {f.name: "float64" if f.kind == "number" else "object" for f in features}
-    types[target] = "int64"
-    return LabelledPredictions(
-        pd.DataFrame(rows, columns=list(types)).astype(types),
-        pd.DataFrame(keys, columns=list(KEY_TYPES)).astype(KEY_TYPES),
-    ), incomplete
+    rows, keys = GrowingColumns(), GrowingColumns()
+    count = 0
+    query = with_latest_label(connection.dialect.name, [predictions.c[name] for name in READ])
+    query = query.where(predictions.c.model_name == model_name).where(
+        predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
+    )
+    with FeatureDecoder() as decoder:
+
+        def add(table: pa.Table) -> None:
+            logged = table["features"].combine_chunks()
+            values, complete = logged_columns(logged, features, decoder)
+            values[target] = table["true_label"].to_numpy().astype(np.int64)
+            found = int(complete.sum())
+            rows.append({name: column[complete] for name, column in values.items()}, found)
+            keys.append({name: c[complete] for name, c in _keys_of(table).items()}, found)
+
+        add(table_without_rows([*query.selected_columns]))
+        count = for_each_table(connection, query.order_by(*in_order()), ROWS_PER_CHUNK, add)
+    names = [*(feature.name for feature in features), target]
+    found = LabelledPredictions(rows.frame(names), in_utc(keys.frame(KEYS)))
+    return found, count - len(rows)
+
+
+def _keys_of(table: pa.Table) -> dict[str, Any]:
+    return {
+        "created_at": times_of(table["created_at"]),
+        "row_key": keys_of_predictions(table["prediction_id"].to_pandas()),
+        "entity_id": table["entity_id"].to_pandas().to_numpy(object),
+    }
 
 
 def inherited_parameters(parameters: dict[str, str]) -> dict[str, str]:

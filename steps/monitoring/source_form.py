@@ -13,7 +13,6 @@ import pandas as pd
 
 from serving.model.features import Feature
 from serving.model.schema import FeatureSchema
-from serving.model.values import InvalidValueError
 from steps.data.feature_frames import with_columns
 
 
@@ -28,18 +27,6 @@ def as_logged(rows: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
     return with_columns(
         rows, {name: pd.Series(values, dtype=object) for name, values in others.items()}
     )
-
-
-def logged_values(logged: dict[str, Any], features: Sequence[Feature]) -> list[Any] | None:
-    """Return the values of features in a logged row.
-
-    None if the row lacks one, or has one of another kind: versions may differ in their features.
-    """
-    try:
-        values = [(feature, feature.parse(logged[feature.name])) for feature in features]
-    except (KeyError, InvalidValueError):
-        return None
-    return [None if value is None else feature.to_logged(value) for feature, value in values]
 
 
 def as_source(

@@ -1,13 +1,11 @@
 """Windows of the prediction log: predictions of one model in a time range."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -16,9 +14,9 @@ import sqlalchemy as sa
 from serving.log.database.schema import predictions
 from serving.log.queries import Cursor, in_order, start_of_last, with_latest_label, within
 from serving.model.features import Feature
-from steps.data.feature_frames import joined_values
+from steps.monitoring.growing_columns import GrowingColumns, in_utc
 from steps.monitoring.logged_features import Mask, typed_columns
-from steps.prediction_log.arrow_tables import TIMESTAMP, arrow_type, for_each_table
+from steps.prediction_log.arrow_tables import for_each_table, table_without_rows, times_of
 from steps.prediction_log.feature_decoder import FeatureDecoder
 
 logger = logging.getLogger("ml-pipes")
@@ -119,6 +117,7 @@ def read_window(
     query = within(query, start, until).where(predictions.c.model_name == model_name)
     with FeatureDecoder() as decoder:
         reader = _WindowReader(champion_run_id, features, decoder)
+        reader.add(table_without_rows([*query.selected_columns]))
         for_each_table(connection, query.order_by(*in_order()), ROWS_PER_CHUNK, reader.add)
         return reader.window()
 
@@ -126,58 +125,6 @@ def read_window(
 def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool]") -> pd.DataFrame:
     """Return the rows of a frame for which `mask` is true; the frame itself if they are all."""
     return frame if mask.all() else frame[mask]
-
-
-class _Columns:
-    """Columns of a table that grows; none is ever in memory twice."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, npt.NDArray[Any]] = {}
-        self._parts: dict[str, list[Any]] = {}  # of columns that are no arrays of NumPy
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def append(self, columns: dict[str, Any], count: int) -> None:
-        """Append `count` rows."""
-        end = self._count + count
-        for name, values in columns.items():
-            if isinstance(values, np.ndarray):
-                self._array(name, values.dtype, end)[self._count : end] = values
-            else:
-                self._parts.setdefault(name, []).append(values)
-        self._count = end
-
-    def _array(self, name: str, dtype: "np.dtype[Any]", size: int) -> npt.NDArray[Any]:
-        """Return the array of a column, with room for `size` values."""
-        array = self._arrays.get(name)
-        if array is None or len(array) < size:
-            larger = np.empty(2 * size, dtype)  # pages that are not written take no memory
-            if array is not None:
-                larger[: self._count] = array[: self._count]
-            self._arrays[name] = array = larger
-        return array
-
-    def halve(self) -> None:
-        """Leave every other row out."""
-        for array in self._arrays.values():
-            kept = array[: self._count : 2]
-            array[: len(kept)] = kept
-        for name, parts in self._parts.items():
-            self._parts[name] = [joined_values(parts)[::2].copy()]
-        self._count = (self._count + 1) // 2
-
-    def frame(self, names: Iterable[str]) -> pd.DataFrame:
-        """Return the table; the columns are not copied."""
-        columns = {}
-        for name in names:
-            if name in self._arrays:
-                values = self._arrays[name][: self._count]
-            else:
-                values = joined_values(self._parts[name])
-            columns[name] = pd.Series(values, copy=False)
-        return pd.DataFrame(columns, copy=False, index=range(self._count))
 
 
 class _WindowReader:
@@ -189,9 +136,12 @@ class _WindowReader:
         self._run_id = champion_run_id
         self._features = features
         self._decoder = decoder
-        self._rows, self._values, self._labelled = _Columns(), _Columns(), _Columns()
+        self._rows, self._values, self._labelled = (
+            GrowingColumns(),
+            GrowingColumns(),
+            GrowingColumns(),
+        )
         self._count, self._step = 0, 1
-        self.add(_no_rows())
 
     def add(self, table: pa.Table) -> None:
         """Add all labelled rows of a table, and those rows that the sample keeps."""
@@ -216,7 +166,7 @@ class _WindowReader:
         values, has_features = typed_columns(logged, self._features, self._decoder)
         self._values.append(values, len(table))
         columns = {
-            "created_at": _times(table["created_at"]),
+            "created_at": times_of(table["created_at"]),
             "by_champion": self._by_champion(table),
             "score": table["score"].to_numpy(),
             "has_features": has_features,
@@ -227,13 +177,13 @@ class _WindowReader:
 
     def _add_labelled(self, table: pa.Table) -> None:
         columns = {
-            "created_at": _times(table["created_at"]),
+            "created_at": times_of(table["created_at"]),
             "by_champion": self._by_champion(table),
             "score": table["score"].to_numpy(),
             "threshold": table["threshold"].to_numpy(),
             "true_label": table["true_label"].to_numpy().astype(np.int8),
-            "observed_at": _times(table["observed_at"]),
-            "recorded_at": _times(table["recorded_at"]),
+            "observed_at": times_of(table["observed_at"]),
+            "recorded_at": times_of(table["recorded_at"]),
         }
         self._labelled.append(columns, len(table))
 
@@ -247,27 +197,9 @@ class _WindowReader:
         self._thin_out()
         values = self._values.frame(feature.name for feature in self._features)
         rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
-        return Window(_in_utc(rows), values, _in_utc(labelled), self._count)
-
-
-def _no_rows() -> pa.Table:
-    types = {name: arrow_type(predictions.c[name]) for name in READ}
-    types |= {"true_label": pa.int32(), "observed_at": TIMESTAMP, "recorded_at": TIMESTAMP}
-    return pa.schema(list(types.items())).empty_table()
+        return Window(in_utc(rows), values, in_utc(labelled), self._count)
 
 
 def _as_mask(values: pa.ChunkedArray) -> Mask:
     mask: Mask = values.to_numpy().astype(bool)
     return mask
-
-
-def _times(moments: pa.ChunkedArray) -> "npt.NDArray[np.datetime64]":
-    times: npt.NDArray[np.datetime64] = moments.to_numpy().astype("datetime64[us]")
-    return times
-
-
-def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in frame:
-        if pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
-            frame[name] = frame[name].dt.tz_localize("UTC")
-    return frame

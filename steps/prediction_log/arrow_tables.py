@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
@@ -30,6 +32,11 @@ ARROW_TYPES = {
 def arrow_type(column: sa.ColumnElement[Any]) -> pa.DataType:
     """Return the Arrow type of a column of the log."""
     return ARROW_TYPES[type(column.type)]
+
+
+def table_without_rows(columns: Sequence[sa.ColumnElement[Any]]) -> pa.Table:
+    """Return a table of columns of the log."""
+    return pa.schema([(column.name, arrow_type(column)) for column in columns]).empty_table()
 
 
 def for_each_table(
@@ -108,8 +115,7 @@ def _moment(text: str) -> datetime:
 def _from_postgresql(
     connection: sa.Connection, query: sa.Select[Any], rows: int
 ) -> Generator[pa.Table, None, None]:
-    names = query.selected_columns.keys()
-    schema = pa.schema(list(zip(names, map(arrow_type, query.selected_columns), strict=True)))
+    schema = table_without_rows([*query.selected_columns]).schema
     compiled = _with_columns(query, _as_copied).compile(dialect=connection.dialect)
     copy = f"COPY ({compiled}) TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
     driver = connection.connection.driver_connection
@@ -141,3 +147,9 @@ def _parsed(chunk: bytes, schema: pa.Schema) -> pa.Table:
         ),
     )
     return table.cast(schema)
+
+
+def times_of(moments: pa.ChunkedArray) -> "npt.NDArray[np.datetime64]":
+    """Return points in time in UTC, without a zone, shape (n_rows,)."""
+    times: npt.NDArray[np.datetime64] = moments.to_numpy().astype("datetime64[us]")
+    return times

@@ -71,7 +71,7 @@ def test_retraining_adds_every_prediction_and_knows_the_rows_of_its_base(base, t
     rows = base.all_rows().assign(**{ROW_KEY: base.all_row_keys()})
     keys = {
         "created_at": [START + timedelta(seconds=i) for i in range(4000)],
-        "prediction_id": [f"p{i}" for i in range(4000)],
+        "row_key": np.arange(4000, dtype=np.uint64),
         "entity_id": [None] * 4000,
     }
     logged = LabelledPredictions(customers(4000, 3)[[*FEATURES, "Class"]], pd.DataFrame(keys))

@@ -24,7 +24,7 @@ class TestAppend:
     def labelled(self, entity_id=(None,) * 3, **columns) -> LabelledPredictions:
         keys = {
             "created_at": [START + timedelta(seconds=i) for i in range(3)],
-            "prediction_id": ["p0", "p1", "p2"],
+            "row_key": np.uint64([11, 12, 13]),
             "entity_id": list(entity_id),
         }
         rows = {"V1": [0.3, 0.4, 0.5], "Class": [0, 1, 0]} | columns

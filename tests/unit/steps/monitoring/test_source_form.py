@@ -1,15 +1,20 @@
 """Rows of a retraining in the form of the user's table."""
 
+import numpy as np
+import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from serving.model.features import Feature
+from steps.monitoring.logged_features import logged_columns
 from steps.monitoring.retraining_data import (
     LabelledPredictions,
     append_new_rows,
     meaning_of_columns,
 )
-from steps.monitoring.source_form import as_logged, as_source, logged_values
+from steps.monitoring.source_form import as_logged, as_source
+from steps.prediction_log.feature_decoder import FeatureDecoder
 
 pytestmark = pytest.mark.quick
 
@@ -50,27 +55,31 @@ def test_date_that_stands_for_none_keeps_its_year():
     assert as_source(rows, FEATURES[3:4], "left", ["0", "1"])["since"].tolist() == ["01.01.0001"]
 
 
+def columns_of_log(*rows):
+    """Return the columns of logged rows, and which rows have all features."""
+    logged = pa.array([orjson.dumps(row).decode() for row in rows])
+    with FeatureDecoder() as decoder:
+        return logged_columns(logged, FEATURES, decoder)
+
+
 def test_logged_row_that_equals_a_row_of_the_splits_is_the_same_record():
-    rows = [
-        [*logged_values(LOGGED, FEATURES), 0],
-        [*logged_values(LOGGED | {"since": "1999-02-02"}, FEATURES), 0],
-    ]
+    rows, complete = columns_of_log(LOGGED, LOGGED | {"since": "1999-02-02"})
+    assert complete.all()
     moments = pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True)
-    keys = {"created_at": moments, "prediction_id": ["p1", "p2"], "entity_id": [None, None]}
-    names = [*(feature.name for feature in FEATURES), "left"]
-    labelled = LabelledPredictions(pd.DataFrame(rows, columns=names), pd.DataFrame(keys))
+    keys = {"created_at": moments, "row_key": np.uint64([1, 2]), "entity_id": [None, None]}
+    labelled = LabelledPredictions(pd.DataFrame(rows | {"left": 0}), pd.DataFrame(keys))
     table, added = append_new_rows(as_logged(SPLITS, FEATURES), labelled, "Time", "id")
     assert added == 1
     assert table["since"].tolist() == ["1999-02-01", None, "1999-02-02"]
 
 
 @pytest.mark.parametrize("change", [{"age": "many"}, {"since": "soon"}, {"member": 7}])
-def test_logged_row_of_another_kind_has_no_values(change):
-    assert logged_values(LOGGED | change, FEATURES) is None
+def test_logged_row_of_another_kind_is_incomplete(change):
+    assert columns_of_log(LOGGED, LOGGED | change)[1].tolist() == [True, False]
 
 
-def test_logged_row_without_a_feature_has_no_values():
-    assert logged_values({"job": "clerk"}, FEATURES) is None
+def test_logged_row_without_a_feature_is_incomplete():
+    assert columns_of_log({"job": "clerk"}, LOGGED)[1].tolist() == [False, True]
 
 
 def test_retraining_is_told_the_kinds_and_the_positive_class():
