@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +37,8 @@ logger = logging.getLogger("ml-pipes")
 
 # Seconds that a start waits for the champion: the first request should find it loaded.
 CHAMPION_TIMEOUT = 30.0
+# Threads that read the log for pages at the same time.
+LOG_READERS = 4
 # uvicorn's code: its supervisor does not restart such a worker.
 STARTUP_FAILURE = 3
 
@@ -51,6 +54,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         if not settings.keys:
             logger.warning(OpenAccess(settings.host_names).describe())
         app.state.log = log
+        app.state.log_readers = CapacityLimiter(LOG_READERS)
         app.state.champions = champions
         app.state.shadow = shadow = await asyncio.to_thread(_open_shadow, settings, log)
         app.state.predictor = Predictor(champions, log, shadow)

@@ -53,5 +53,9 @@ class NullLog:
         """Refuse: there is nothing to count."""
         raise LogUnavailableError(OFF, OFF)
 
+    def overview(self, most_counted: int, recent: int) -> NoReturn:  # noqa: ARG002
+        """Refuse: there is nothing to show."""
+        raise LogUnavailableError(OFF, OFF)
+
     def close(self) -> None:
         """Do nothing: nothing is open."""

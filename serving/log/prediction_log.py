@@ -23,8 +23,9 @@ from serving.log.database.migrations import upgrade
 from serving.log.database.refusal import is_misconfigured
 from serving.log.ground_truth import FeedbackResult, Label, check_label, store_labels
 from serving.log.group_commit import GroupCommitter
-from serving.log.queries import Counts, Page, read_counts, read_page
+from serving.log.queries import Counts, Page, StoredPrediction, read_page
 from serving.log.recovery import Recovery, StuckWriterWatch
+from serving.log.row_counts import RowCounter
 from serving.log.spool import Spool, earlier_spool_files, spool_file
 from serving.log.status import LogHealth, LogStatus
 from serving.log.write_request import checked_request
@@ -64,6 +65,7 @@ class PredictionLog:
         except LogUnavailableError:
             self._disconnect()
             raise
+        self._counter = RowCounter()
         self._committer = GroupCommitter(self._writer, self._spool, self._health)
         self._recovery = Recovery(self._engine, self._mover, self._spool, self._health)
         self._watch = StuckWriterWatch([self._writer, self._mover])
@@ -178,10 +180,25 @@ class PredictionLog:
     def counts(self, limit: int | None = None) -> Counts:
         """Return the numbers of stored predictions and labels, of each at most `limit`.
 
+        A table that has reached the limit is not counted again for a while (see `RowCounter`).
+
         Raises:
             LogUnavailableError: the log is unavailable.
         """
-        return self._read(lambda connection: read_counts(connection, limit))
+        return self._read(lambda connection: self._counter.count(connection, limit))
+
+    def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
+        """Return `counts` up to a limit, and the newest predictions, from one connection.
+
+        Raises:
+            LogUnavailableError: the log is unavailable.
+        """
+
+        def read(connection: sa.Connection) -> tuple[Counts, list[StoredPrediction]]:
+            counts = self._counter.count(connection, most_counted)
+            return counts, read_page(connection, None, recent).predictions
+
+        return self._read(read)
 
     def _read(self, read: Callable[[sa.Connection], T]) -> T:
         def run() -> T:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serving.log.ground_truth import FeedbackResult, Label
-from serving.log.queries import Counts, Page
+from serving.log.queries import Counts, Page, StoredPrediction
 from serving.log.status import LogStatus
 from serving.model.prediction import ModelIdentity, Prediction
 
@@ -44,6 +44,9 @@ class LogProtocol(Protocol):
 
     def counts(self, limit: int | None = None) -> Counts:
         """Return the numbers of stored predictions and labels, of each at most `limit`."""
+
+    def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
+        """Return `counts` up to a limit, and the newest predictions."""
 
     def close(self) -> None:
         """Close the log."""

@@ -1,6 +1,6 @@
 """Queries of the prediction log: pages, newest first, and streams of a time window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -168,25 +168,19 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
     query = with_true_labels().order_by(created_at.desc(), prediction_id.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(in_order() < Cursor.parse(before).as_literal)
-    found = [StoredPrediction(**row) for row in connection.execute(query).mappings()]
+    # The columns are in the order of the fields.
+    found = [StoredPrediction(*row) for row in connection.execute(query)]
     rows = found[:limit]
     if len(found) <= limit:
         return Page(rows, None)
     return Page(rows, str(Cursor(rows[-1].created_at, rows[-1].prediction_id)))
 
 
-def read_counts(connection: sa.Connection, limit: int | None = None) -> Counts:
-    """Count the predictions and the labels of the log, or the first `limit` of each."""
-    return Counts(
-        *(
-            connection.execute(
-                sa.select(sa.func.count()).select_from(
-                    sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
-                )
-            ).scalar_one()
-            for table in (predictions, ground_truth)
-        )
-    )
+def count_rows(connection: sa.Connection, table: sa.Table, limit: int | None = None) -> int:
+    """Count the rows of a table, or the first `limit`."""
+    rows = sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
+    found: int = connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+    return found
 
 
 def feature_names(
@@ -235,27 +229,6 @@ def count_labels_since(
         query = query.where(label.c.recorded_at > moment)
     counts: dict[int, int] = {row[0]: row[1] for row in connection.execute(query)}
     return LabelCounts(positives=counts.get(1, 0), negatives=counts.get(0, 0))
-
-
-def stream(
-    connection: sa.Connection,
-    since: datetime | Cursor | None,
-    until: datetime | None,
-    chunk: int,
-    model_name: str | None = None,
-    labelled_only: bool = False,
-) -> Iterator[list[StoredPrediction]]:
-    """Yield the predictions made from `since` to before `until`, oldest first, in chunks."""
-    query = with_true_labels().order_by(predictions.c.created_at, predictions.c.prediction_id)
-    if model_name is not None:
-        query = query.where(predictions.c.model_name == model_name)
-    if labelled_only:
-        query = query.where(
-            predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))
-        )
-    found = connection.execution_options(yield_per=chunk).execute(within(query, since, until))
-    for rows in found.mappings().partitions():
-        yield [StoredPrediction(**row) for row in rows]
 
 
 def within(

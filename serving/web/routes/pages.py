@@ -30,6 +30,7 @@ from serving.web.routes.requests import (
     check_media_type,
     log_of,
     predictor_of,
+    read_log,
     shadow_of,
 )
 
@@ -130,7 +131,7 @@ async def _root(
     log = log_of(request)
     champion = champions_of(request).loaded
     shadow = shadow_of(request)
-    counts, recent, log_error = await run_in_threadpool(_logged, log)
+    counts, recent, log_error = await read_log(request, _logged)
     return _page(
         "root.html",
         status,
@@ -189,7 +190,7 @@ templates.filters["format_count"] = format_count
 def _logged(log: LogProtocol) -> tuple[Counts | None, list[StoredPrediction], str | None]:
     """Return counts and recent predictions, or the reason why they are unavailable."""
     try:
-        return log.counts(MOST_COUNTED + 1), log.page(limit=RECENT_ROWS).predictions, None
+        return *log.overview(MOST_COUNTED + 1, RECENT_ROWS), None
     except LogUnavailableError as error:
         return None, [], error.for_callers
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from serving.log.formulas import as_text_cell
+from serving.log.protocol import LogProtocol
 from serving.log.queries import Page, StoredPrediction
 from serving.web.feedback import FeedbackBody, parse_labels
 from serving.web.openapi import PREDICTION_LOG, body_of, problems, reference
@@ -21,6 +22,7 @@ from serving.web.routes.requests import (
     check_query,
     json_response,
     log_of,
+    read_log,
 )
 
 LONGEST_PAGE = 1_000
@@ -72,14 +74,14 @@ async def predictions(
     check_query(request)
     as_csv = CSV in request.headers.get("accept", "").lower()
 
-    def render() -> Response:
-        page = log_of(request).page(before, limit)
+    def render(log: LogProtocol) -> Response:
+        page = log.page(before, limit)
         response = Response(_csv(page), media_type=CSV) if as_csv else json_response(page)
         if page.next:
             response.headers["Link"] = f'<predictions?limit={limit}&before={page.next}>; rel="next"'
         return response
 
-    return await run_in_threadpool(render)
+    return await read_log(request, render)
 
 
 def _csv(page: Page) -> str:

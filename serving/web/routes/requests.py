@@ -1,9 +1,11 @@
 """Access to the parts of the service from a request, and answers shared by the routes."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
+from anyio import to_thread
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
@@ -13,6 +15,8 @@ from serving.web.json_body import SHOWN_CHARACTERS
 from serving.web.predictor import IDEMPOTENCY_HEADER, Predictor
 from serving.web.problems import invalid
 from serving.web.shadow import Shadow
+
+T = TypeVar("T")
 
 IDEMPOTENCY_KEY = IDEMPOTENCY_HEADER.lower().encode()
 JSON = "application/json"
@@ -24,6 +28,15 @@ def log_of(request: Request) -> LogProtocol:
     """Return the prediction log."""
     log: LogProtocol = request.app.state.log
     return log
+
+
+async def read_log(request: Request, read: Callable[[LogProtocol], T]) -> T:
+    """Return what `read` finds in the log, without blocking the event loop.
+
+    Few threads read at once: they would take turns with the event loop, and predictions wait.
+    """
+    log, limiter = log_of(request), request.app.state.log_readers
+    return await to_thread.run_sync(lambda: read(log), limiter=limiter)
 
 
 def champions_of(request: Request) -> ChampionWatch:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InputError, LogUnavailableError, RequestConflictError
+from serving.log import row_counts
 from serving.log.prediction_log import PredictionLog
+from serving.log.queries import Counts
 from serving.model.prediction import ModelIdentity, Prediction
 from serving.model.prediction_ids import prediction_ids
 from tests.support.log_fixtures import (
@@ -235,3 +237,15 @@ def test_default_log_is_in_current_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("PREDICTION_LOG_URI", raising=False)
     PredictionLog().close()
     assert Path("predictions.db").is_file()
+
+
+def test_overview_counts_a_full_table_once(log, monkeypatch):
+    log.record(prediction_rows(3), MODEL, "test")
+    counts, recent = log.overview(most_counted=5, recent=2)
+    assert (counts, len(recent)) == (Counts(3, 0), 2)
+    log.record(prediction_rows(3), MODEL, "test")
+    assert log.overview(5, 2)[0] == Counts(5, 0)
+    monkeypatch.setattr(row_counts, "count_rows", lambda _, table, __: f"counted {table.name}")
+    assert log.overview(5, 2)[0] == Counts(5, "counted ground_truth")
+    monkeypatch.undo()
+    assert log.counts() == Counts(6, 0)
