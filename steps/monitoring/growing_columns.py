@@ -9,6 +9,9 @@ import pandas as pd
 
 from steps.data.feature_frames import joined_values
 
+# Enough for the sample of a window: its columns never move.
+FIRST_CAPACITY = 2**19
+
 
 class GrowingColumns:
     """Columns of a table that grows; none is ever in memory twice."""
@@ -35,7 +38,8 @@ class GrowingColumns:
         """Return the array of a column, with room for `size` values."""
         array = self._arrays.get(name)
         if array is None or len(array) < size:
-            larger = np.empty(2 * size, dtype)  # pages that are not written take no memory
+            # Pages that are not written take no memory.
+            larger = np.empty(max(2 * size, FIRST_CAPACITY), dtype)
             if array is not None:
                 larger[: self._count] = array[: self._count]
             self._arrays[name] = array = larger

@@ -142,7 +142,6 @@ def calibration(y: Labels, scores: Floats) -> tuple[dict[str, float], dict[str, 
 
 
 def _metric_by_period(labelled: pd.DataFrame, metric: str) -> pd.DataFrame:
-    labelled = labelled.reset_index(drop=True)
     positives = np.flatnonzero(labelled["true_label"] == 1)
     count = int(np.clip(len(positives) // MIN_POSITIVES_PER_PERIOD, 1, MAX_PERIODS))
     starts = [0, *(part[0] for part in np.array_split(positives, count)[1:])]
