@@ -250,14 +250,13 @@ def write_task(splits: Splits, folder: Path, limit: float, seed: int) -> Path:
     rows = {"training": training, "test": splits.test.X.copy()}
     levels: dict[str, list[str]] = {}
     for name, kind in kinds.items():
+        every = pd.concat([frame[name] for frame in rows.values()])
         if kind == "category":
-            every = pd.concat([frame[name] for frame in rows.values()])
             levels[name] = sorted(every.dropna().unique())
-        for frame in rows.values():
-            if kind == "date":
-                frame[name] = pd.to_datetime(frame[name], unit="us")
-            elif kind == "boolean" and frame[name].notna().all():
-                frame[name] = frame[name].astype(bool)
+        elif kind == "boolean":
+            dtype = float if every.isna().any() else bool
+            for frame in rows.values():
+                frame[name] = frame[name].astype(dtype)
     for split, frame in rows.items():
         frame.to_parquet(folder / f"{split}.parquet", index=False)
     task = {"target": target, "levels": levels, "limit": limit, "seed": seed}
