@@ -22,10 +22,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import SubprocessError
 
 import click
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from sklearn.datasets import load_breast_cancer
 
 from benchmarks import peer_fit
@@ -35,8 +37,11 @@ from steps.data.splits import Splits
 from steps.evaluation.metrics import evaluate
 from steps.plots.style import as_png
 from steps.runtime.cache_folder import cache_folder
+from steps.runtime.errors import PipelineError
 from steps.runtime.mlproject import PROJECT
 
+# What makes a cell fail, rather than the benchmark.
+FAILURES = (OSError, ValueError, SubprocessError, MlflowException, PipelineError)
 FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-peers"
 TABLES = "titanic,breast_cancer,loanapp,creditcard"
 # Seconds beyond three times its limit after which a peer is ended.
@@ -153,7 +158,7 @@ def cell(file: Path, facts: Cell, retry: bool, run: Callable[[], Cell]) -> Cell:
     load = round(os.getloadavg()[0], 1)
     try:
         result = run()
-    except (OSError, ValueError, subprocess.SubprocessError, mlflow.MlflowException) as error:
+    except FAILURES as error:
         result = {"error": error_line(error)}
     done = facts | {"load": load} | result
     part = file.with_suffix(".part")
