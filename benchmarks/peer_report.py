@@ -24,10 +24,7 @@ def markdown(cells: Sequence[Cell]) -> str:
     lines = [f"| mean rank | {' | '.join(RANKED)} | cells |", "|--|" + "--|" * (len(RANKED) + 1)]
     for system in ranks.index.unique("system"):
         found = ranks.loc[system]
-        values = " | ".join(
-            f"{row['mean']:.2f} ({row.low:.2f} to {row.high:.2f})"
-            for _, row in found.loc[list(RANKED)].iterrows()
-        )
+        values = " | ".join(_shown(*found.loc[name, ["mean", "low", "high"]]) for name in RANKED)
         lines.append(f"| {system} | {values} | {found['cells'].iloc[0]:.0f} |")
     names = [*RANKED, "seconds"]
     lines += ["", f"| table | system | seeds | {' | '.join(names)} |", "|--|--|--|" + "--|" * 5]
@@ -45,11 +42,18 @@ def markdown(cells: Sequence[Cell]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _shown(mean: float, low: float, high: float) -> str:
+    """Return a mean rank with its interval, if there is one."""
+    if np.isnan(mean):
+        return ""
+    return f"{mean:.2f}" if np.isnan(low) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+
+
 def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return the mean rank of each system by each metric.
 
     Only tables and seeds for which every system has a cell count. A system that failed there ranks
-    last. The 95 % intervals are percentiles of a bootstrap of these tables and seeds.
+    last. The 95 % intervals are percentiles of a bootstrap of these tables and seeds, NaN for one.
 
     Returns:
         Columns `mean`, `low`, `high` and `cells` by system and metric.
@@ -62,11 +66,11 @@ def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
         for system in names:
             values = ranks[system].to_numpy()
             count = len(values)
-            low = high = mean = np.nan
-            if count:
+            mean = values.mean() if count else np.nan
+            low = high = np.nan
+            if count > 1:
                 drawn = random.integers(0, count, (REPEATS, count))
                 low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-                mean = values.mean()
             rows.append((system, metric, mean, low, high, count))
     columns = ["system", "metric", "mean", "low", "high", "cells"]
     return pd.DataFrame(rows, columns=columns).set_index(["system", "metric"])
@@ -88,14 +92,15 @@ def _ranks(
 @drawing()
 def picture(cells: Sequence[Cell]) -> Figure:
     """Draw the mean ranks by ROC AUC and log loss with their intervals."""
-    ranks = mean_ranks(cells).dropna()
+    ranks = mean_ranks(cells).dropna(subset="mean")
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, metric in zip(axes, ("roc_auc", "log_loss"), strict=True):
         if not ranks.empty:
             found = ranks.xs(metric, level="metric").iloc[::-1]
             colors = [POSITIVE if name == OURS else NEGATIVE for name in found.index]
-            axis.hlines(found.index, found["low"], found["high"], color=colors, lw=2)
+            for system, color in zip(found.index, colors, strict=True):
+                axis.plot(found.loc[system, ["low", "high"]], [system] * 2, color=color, lw=2)
             axis.scatter(found["mean"], found.index, color=colors, zorder=3)
             axis.axvline((len(found) + 1) / 2, color=MARK, lw=0.8, ls=":")
         axis.set(xlabel=f"mean rank by {metric} (1 is best)", xlim=(0.9, len(SYSTEMS) + 0.1))

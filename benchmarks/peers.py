@@ -44,6 +44,7 @@ from steps.runtime.mlproject import PROJECT
 FAILURES = (OSError, ValueError, SubprocessError, MlflowException, PipelineError)
 FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-peers"
 TABLES = "titanic,breast_cancer,loanapp,creditcard"
+EXPERIMENT = "0"  # MLflow's default
 # Seconds beyond three times its limit after which a peer is ended.
 GRACE = 300
 
@@ -178,6 +179,8 @@ def error_line(error: Exception) -> str:
 def run_ml_pipes(table: str, seed: int, profile: str, workspace: Path) -> Cell:
     """Run the main workflow with a tracking store in `workspace`."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": tracking_uri(workspace)}
+    for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        environment.pop(name, None)
     parameters = {"seed": str(seed), "profile": profile, "metric": "roc_auc", "cache": "false"}
     parameters |= data_parameters(table, workspace) | {"model_name": "peers"}
     options = [word for item in parameters.items() for word in ("-P", "=".join(item))]
@@ -187,7 +190,7 @@ def run_ml_pipes(table: str, seed: int, profile: str, workspace: Path) -> Cell:
     seconds = time.monotonic() - start
     client = mlflow.MlflowClient(tracking_uri(workspace))
     newest, *_ = client.search_runs(
-        ["0"], "attributes.run_name = 'main'", order_by=["attributes.start_time DESC"]
+        [EXPERIMENT], "attributes.run_name = 'main'", order_by=["attributes.start_time DESC"]
     )
     metrics, tags = newest.data.metrics, newest.data.tags
     names = ("roc_auc", "ks", "average_precision", "log_loss")
@@ -229,7 +232,7 @@ def run_peer(system: str, mine: Cell, limit_factor: float, workspace: Path) -> C
     python = peer_python(system)
     mlflow.set_tracking_uri(tracking_uri(workspace))
     data, *_ = mlflow.search_runs(
-        ["0"],
+        [EXPERIMENT],
         f"tags.`mlflow.parentRunId` = '{mine['run_id']}' and attributes.run_name = 'load_data'",
         output_format="list",
     )

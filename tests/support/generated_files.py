@@ -13,6 +13,7 @@ import re
 import yaml
 from pydantic import SecretStr
 
+from benchmarks.peer_report import markdown
 from serving.settings import LogSettings, ServiceSettings, variables
 from steps.alerts.settings import AlertSettings
 from steps.runtime.parameters import PARAMETERS
@@ -69,6 +70,11 @@ def size() -> str:
     return "\n".join([*lines, ""])
 
 
+def peers() -> str:
+    """Return the ranks and metrics of the cells that `benchmarks.peers` recorded."""
+    return markdown(json.loads((PROJECT / "docs" / "peers.json").read_text()))
+
+
 def commands() -> str:
     """Return the table of the Makefile's commands."""
     found = re.findall(r"(?m)^([a-z-]+):.*## (.*)$", (PROJECT / "Makefile").read_text())
@@ -112,6 +118,7 @@ TABLES = {
     "README.md": [result],
     "docs/configuration.md": [commands, parameters, settings],
     "docs/how-it-works.md": [packages],
+    "docs/peers.md": [peers],
     "docs/your-own-data.md": [size],
 }
 GENERATED = ["conda.yaml", *TABLES]

@@ -56,6 +56,12 @@ def test_report_ranks_the_cells_that_there_are(folder):
     assert len(json.loads((folder / "report" / "peers.json").read_text())) == 9
 
 
+def test_one_table_and_seed_has_no_interval(tmp_path):
+    for system, auc in zip(SYSTEMS, AUC["a"], strict=True):
+        write_cell(tmp_path, "a", system, {"roc_auc": auc})
+    assert "| flaml | 4.00 | 2.50 | 2.50 | 2.50 | 1 |" in run(tmp_path, "--report").output
+
+
 def test_failed_systems_rank_last_and_are_named(folder):
     write_cell(folder, "a", OURS, {"error": "out of memory"})
     done = run(folder, "--report")
