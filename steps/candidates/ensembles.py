@@ -75,9 +75,7 @@ def record_ensemble(
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"
     with mlflow.start_run(run_name=name, nested=True):
-        metrics, scaling = log_evaluation(
-            name, cross_fitted, splits, positive_weight=1.0, refittable=True
-        )
+        metrics, scaling = log_evaluation(name, cross_fitted, splits, refittable=True)
         threshold = ks_threshold(splits.validation.y, scaling.scores)
         export = _log_ensemble(members, splits, threshold, scaling.calibration, title=name)
     log_summary(name, metrics, export)

@@ -21,12 +21,7 @@ logger = logging.getLogger("ml-pipes")
 
 
 def log_evaluation(
-    name: str,
-    uncalibrated: Floats,
-    splits: LoggedSplits,
-    *,
-    positive_weight: float,
-    refittable: bool,
+    name: str, uncalibrated: Floats, splits: LoggedSplits, *, refittable: bool
 ) -> tuple[dict[str, float], PlattScaling]:
     """Calibrate a candidate's scores; log its inputs, and its metrics and plots on validation rows.
 
@@ -38,7 +33,6 @@ def log_evaluation(
         uncalibrated: Its scores of the validation rows, which nothing of it was fitted on, shape
             (n_rows,).
         splits: The splits.
-        positive_weight: The weight of positives that the scores were corrected for.
         refittable: Whether it can be fitted again on other rows.
 
     Returns:
@@ -48,7 +42,7 @@ def log_evaluation(
     with timed("recording"):
         splits.log_inputs(splits.training, splits.validation)
     with timed("judging"):
-        scaling = learn_calibration(y, uncalibrated, positive_weight)
+        scaling = learn_calibration(y, uncalibrated)
         metrics = _metrics(y, scaling)
     with timed("recording"):
         mlflow.log_metrics(metrics | _gain(scaling))

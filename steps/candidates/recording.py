@@ -63,7 +63,6 @@ def record_candidate(
             name,
             model.scores(prepared.validation),
             splits,
-            positive_weight=model.positive_weight,
             refittable=model.configuration is not None,
         )
         export = _log_model(engine, model, scaling.calibration, splits, prepared)

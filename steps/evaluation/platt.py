@@ -16,10 +16,6 @@ from steps.evaluation.metrics import METRICS, PROBABILITY_METRICS, Floats, Label
 
 FOLDS, SEED = 5, 0
 ITERATIONS = 100
-# A raw probability of a model or its export is rounded by a few units of the last place of 1. A
-# score may not move by more than exports may differ from their models.
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
-LARGEST_MOVE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,17 @@ class PlattScaling:
         return f"{line}: {self.reason}"
 
 
-def learn_calibration(y: Labels, scores: Floats, positive_weight: float = 1.0) -> PlattScaling:
+def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     """Return the calibration of scores, if it lowers their cross-fitted log loss.
 
     It is kept if the log loss, with slope and intercept learned on the other four of five
-    stratified folds, is lower by more than its paired standard error. It must not tie scores, so
-    that KS, ROC AUC and average precision stay to the last digit, and not magnify the rounding of
-    scores near 1, by which a model and its export differ.
+    stratified folds, is lower by more than its paired standard error, and if KS, ROC AUC and
+    average precision stay to the last digit: a steep slope ties scores that are nearer to 1 than
+    numbers can tell apart.
 
     Args:
         y: The labels, at least five of either class, shape (n_rows,).
         scores: Probabilities of class 1, shape (n_rows,).
-        positive_weight: The weight that they were corrected for, which magnifies their rounding.
     """
     whole = fit_calibration(y, scores)
     if whole is None:
@@ -79,8 +74,6 @@ def learn_calibration(y: Labels, scores: Floats, positive_weight: float = 1.0) -
         return _none(
             scores, "it would tie scores and change KS, ROC AUC or average precision", gain, error
         )
-    if _magnifies_rounding(scores, whole, positive_weight):
-        return _none(scores, "it would magnify the rounding of scores near 1", gain, error)
     return PlattScaling(whole, found_scores, cross_fitted, found, gain, error)
 
 
@@ -158,12 +151,6 @@ def _same_order(y: Labels, before: Floats, after: Floats) -> bool:
         for name, metric in METRICS.items()
         if name not in PROBABILITY_METRICS
     )
-
-
-def _magnifies_rounding(scores: Floats, calibration: Calibration, positive_weight: float) -> bool:
-    rounded = np.minimum(scores * (1.0 + ROUNDING * positive_weight), 1.0)
-    moves = calibrated(rounded, calibration) - calibrated(scores, calibration)
-    return bool(moves.max() > LARGEST_MOVE)
 
 
 def _none(
