@@ -12,7 +12,7 @@ from scipy.special import expit
 from sklearn.model_selection import StratifiedKFold
 
 from serving.model.probabilities import Calibration, calibrated
-from steps.evaluation.metrics import METRICS, PROBABILITY_METRICS, Floats, Labels, row_losses
+from steps.evaluation.metrics import Floats, Labels, row_losses
 
 FOLDS, SEED = 5, 0
 ITERATIONS = 100
@@ -50,9 +50,8 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     """Return the calibration of scores, if it lowers their cross-fitted log loss.
 
     It is kept if the log loss, with slope and intercept learned on the other four of five
-    stratified folds, is lower by more than its paired standard error, and if KS, ROC AUC and
-    average precision stay to the last digit: a steep slope ties scores that are nearer to 1 than
-    numbers can tell apart.
+    stratified folds, is lower by more than its paired standard error, and if all rows keep their
+    order: where scores are nearer to 1 than numbers can tell apart, a steep slope would tie them.
 
     Args:
         y: The labels, at least five of either class, shape (n_rows,).
@@ -70,10 +69,8 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     if not gain > error:
         return _none(scores, found, gain, error)
     found_scores = calibrated(scores, whole)
-    if not _same_order(y, scores, found_scores):
-        return _none(
-            scores, "it would tie scores and change KS, ROC AUC or average precision", gain, error
-        )
+    if not _same_order(scores, found_scores):
+        return _none(scores, "it would tie scores near 0 or 1", gain, error)
     return PlattScaling(whole, found_scores, cross_fitted, found, gain, error)
 
 
@@ -141,16 +138,11 @@ def _cross_fitted(y: Labels, scores: Floats) -> Floats | None:
     return found
 
 
-def _same_order(y: Labels, before: Floats, after: Floats) -> bool:
-    """Return whether the metrics that depend on the order alone are equal to the last digit.
-
-    Rows may become tied without that: sums over the trees of a forest differ in their last digits.
-    """
-    return all(
-        metric(y, before) == metric(y, after)
-        for name, metric in METRICS.items()
-        if name not in PROBABILITY_METRICS
-    )
+def _same_order(before: Floats, after: Floats) -> bool:
+    """Return whether the same rows are ordered, and tied, in the same way."""
+    ranks_before = np.unique(before, return_inverse=True)[1]
+    ranks_after = np.unique(after, return_inverse=True)[1]
+    return bool((ranks_before == ranks_after).all())
 
 
 def _none(
