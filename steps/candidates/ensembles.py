@@ -16,10 +16,11 @@ from serving.model.manifest import (
     CALIBRATED_FORMAT_VERSION,
     ENSEMBLE_FORMAT_VERSION,
     MANIFEST,
+    Calibration,
     Manifest,
     Member,
 )
-from serving.model.probabilities import Calibration, calibrated, combine
+from serving.model.probabilities import calibrated, combine
 from serving.model.scorer import PortableScorer
 from steps.candidates.evaluation import log_evaluation, log_summary
 from steps.candidates.queries import (

@@ -16,9 +16,10 @@ from serving.errors import ServingError
 from serving.model.manifest import (
     CALIBRATED_FORMAT_VERSION,
     FORMAT_VERSION,
+    Calibration,
     Manifest,
 )
-from serving.model.probabilities import Calibration, calibrated
+from serving.model.probabilities import calibrated
 from serving.model.runtimes import KINDS, load_runtime
 from serving.model.scorer import PortableScorer
 from steps.candidates.evaluation import log_evaluation, log_scores, log_summary
