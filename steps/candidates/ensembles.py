@@ -12,26 +12,25 @@ import mlflow
 
 from serving.errors import ServingError
 from serving.model.ensemble import member_folder
-from serving.model.manifest import (
-    CALIBRATED_FORMAT_VERSION,
-    ENSEMBLE_FORMAT_VERSION,
-    MANIFEST,
-    Calibration,
-    Manifest,
-    Member,
-)
-from serving.model.probabilities import calibrated, combine
+from serving.model.manifest import ENSEMBLE_FORMAT_VERSION, MANIFEST, Manifest, Member
+from serving.model.probabilities import combine
 from serving.model.scorer import PortableScorer
-from steps.candidates.evaluation import log_evaluation, log_summary
 from steps.candidates.queries import (
     CONFIGURATION,
     ENSEMBLE,
     SCORER,
     download_scorer,
     read_configuration,
-    uncalibrated_scores,
+    validation_scores,
 )
-from steps.candidates.recording import check_export, log_export, log_verdict, refit_run
+from steps.candidates.recording import (
+    check_export,
+    log_evaluation,
+    log_export,
+    log_summary,
+    log_verdict,
+    refit_run,
+)
 from steps.data.logged_splits import LoggedSplits
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, ks_threshold
@@ -71,14 +70,14 @@ def record_ensemble(
     Args:
         members: Its members, candidates with verified exports; their weights add up to 1.
         cross_fitted: Scores of the validation rows by ensembles whose weights were selected on
-            other rows, shape (n_rows,). The threshold is one of them, calibrated.
+            other rows, shape (n_rows,). The threshold is one of them.
         splits: The splits of the members.
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"
     with mlflow.start_run(run_name=name, nested=True):
-        metrics, scaling = log_evaluation(name, cross_fitted, splits, refittable=True)
-        threshold = ks_threshold(splits.validation.y, scaling.scores)
-        export = _log_ensemble(members, splits, threshold, scaling.calibration, title=name)
+        metrics = log_evaluation(name, cross_fitted, splits, refittable=True)
+        threshold = ks_threshold(splits.validation.y, cross_fitted)
+        export = _log_ensemble(members, splits, threshold, title=name)
     log_summary(name, metrics, export)
     logger.info("%s: %s", name, describe(members))
 
@@ -88,7 +87,7 @@ def record_ensemble_refit(
 ) -> str:
     """Log an ensemble of refitted members as a child run, and return the run's id.
 
-    Calibration and threshold are those of the first fit.
+    The threshold is that of the first fit.
 
     Args:
         members: The members, with the runs of their refits or, where these failed, first fits.
@@ -97,7 +96,7 @@ def record_ensemble_refit(
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"
     with refit_run(name, splits, refit_of) as (run, first_fit):
-        export = _log_ensemble(members, splits, first_fit.threshold, first_fit.calibration)
+        export = _log_ensemble(members, splits, first_fit.threshold)
     logger.info("%s: refitted; export %s", name, export)
     run_id: str = run.info.run_id
     return run_id
@@ -119,11 +118,7 @@ def _algorithm(members: Sequence[EnsembleMember]) -> str:
 
 
 def _log_ensemble(
-    members: Sequence[EnsembleMember],
-    splits: LoggedSplits,
-    threshold: float,
-    calibration: Calibration | None,
-    title: str = "",
+    members: Sequence[EnsembleMember], splits: LoggedSplits, threshold: float, title: str = ""
 ) -> str:
     """Log the portable scorer of an ensemble; return the result of its check in words."""
     algorithm = _algorithm(members)
@@ -134,7 +129,7 @@ def _log_ensemble(
         folder = Path(temporary)
         try:
             with timed("exporting"), _downloaded(members) as scorers:
-                _assemble(members, scorers, threshold, calibration, folder)
+                _assemble(members, scorers, threshold, folder)
                 scorer = PortableScorer.load(folder)
                 check, failures = _verify(scorer, members, scorers, splits)
         except ServingError as error:
@@ -152,16 +147,9 @@ def _downloaded(members: Sequence[EnsembleMember]) -> Iterator[list[Path]]:
 
 
 def _assemble(
-    members: Sequence[EnsembleMember],
-    scorers: Sequence[Path],
-    threshold: float,
-    calibration: Calibration | None,
-    folder: Path,
+    members: Sequence[EnsembleMember], scorers: Sequence[Path], threshold: float, folder: Path
 ) -> None:
-    """Write the portable scorer of an ensemble into `folder`, from those of its members.
-
-    The members' own calibrations are left out: the ensemble is calibrated as a whole.
-    """
+    """Write the portable scorer of an ensemble into `folder`, from those of its members."""
     manifests = [Manifest.read(scorer) for scorer in scorers]
     # Where some members are first fits, the others have the statistics of more rows.
     latest = max(zip(members, manifests, strict=True), key=lambda pair: pair[0].refitted)[1]
@@ -186,8 +174,7 @@ def _assemble(
         members=tuple(described),
         positive_weight=1.0,
         threshold=threshold,
-        calibration=calibration,
-        format_version=CALIBRATED_FORMAT_VERSION if calibration else ENSEMBLE_FORMAT_VERSION,
+        format_version=ENSEMBLE_FORMAT_VERSION,
     ).write(folder)
 
 
@@ -203,13 +190,11 @@ def _verify(
     themselves run in other steps.
     """
     weights = [member.weight for member in members]
-    calibration = scorer.manifest.calibration
-    native = combine([uncalibrated_scores(member.run_id) for member in members], weights)
+    native = combine([validation_scores(member.run_id) for member in members], weights)
 
     def score_exports(edge: Split) -> Floats:
-        exports = [PortableScorer.load(folder).uncalibrated for folder in scorers]
-        return calibrated(
-            combine([export.score(edge.frame) for export in exports], weights), calibration
+        return combine(
+            [PortableScorer.load(folder).score(edge.frame) for folder in scorers], weights
         )
 
-    return check_export(scorer, calibrated(native, calibration), score_exports, splits)
+    return check_export(scorer, native, score_exports, splits)

@@ -25,8 +25,6 @@ IMPORTANCE = "importance.csv"
 # The metric of a candidate's run that says what its scores cost; candidates of earlier releases
 # have none.
 SECONDS_PER_ROW = "seconds_per_row"
-# The tag that says how a candidate's scores are calibrated, or why they are not.
-CALIBRATION = "calibration"
 # The engine of candidates that select_champion makes of others.
 ENSEMBLE = "ensemble"
 
@@ -97,22 +95,11 @@ def export_is_verified(run: Run) -> bool:
 
 def validation_scores(run_id: str) -> Floats:
     """Return a candidate's scores of the validation rows, shape (n_rows,)."""
-    return _logged_scores(run_id)["score"].to_numpy(np.float64)
-
-
-def uncalibrated_scores(run_id: str) -> Floats:
-    """Return a candidate's scores of the validation rows before calibration, shape (n_rows,)."""
-    scores = _logged_scores(run_id)
-    # Candidates of earlier releases are not calibrated.
-    return scores["uncalibrated" if "uncalibrated" in scores else "score"].to_numpy(np.float64)
-
-
-def _logged_scores(run_id: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
         file = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path=SCORES, dst_path=folder
         )
-        return pd.read_parquet(file)
+        return pd.read_parquet(file)["score"].to_numpy(np.float64)
 
 
 def importance_of(run_id: str) -> pd.DataFrame | None:

@@ -13,16 +13,9 @@ import mlflow
 import pandas as pd
 
 from serving.errors import ServingError
-from serving.model.manifest import (
-    CALIBRATED_FORMAT_VERSION,
-    FORMAT_VERSION,
-    Calibration,
-    Manifest,
-)
-from serving.model.probabilities import calibrated
+from serving.model.manifest import Manifest
 from serving.model.runtimes import KINDS, load_runtime
 from serving.model.scorer import PortableScorer
-from steps.candidates.evaluation import log_evaluation, log_scores, log_summary
 from steps.candidates.importance import permutation_importance
 from steps.candidates.queries import (
     CONFIGURATION,
@@ -30,6 +23,7 @@ from steps.candidates.queries import (
     EXPORT_IS_VERIFIED,
     IMPORTANCE,
     SCORER,
+    SCORES,
     SECONDS_PER_ROW,
     download_scorer,
 )
@@ -37,9 +31,12 @@ from steps.candidates.trained_model import Configuration, TrainedModel
 from steps.data.feature_statistics import feature_statistics, merge_statistics
 from steps.data.logged_splits import LoggedSplits
 from steps.data.splits import Split
+from steps.evaluation.calibration import reliability
+from steps.evaluation.intervals import Estimate
 from steps.evaluation.metrics import Floats, ks_threshold
 from steps.export.cost import seconds_per_row
 from steps.export.verification import ExportCheck, verify_export
+from steps.plots.curves import curves
 from steps.plots.importance import importance_plot
 from steps.plots.style import log_pictures
 from steps.preparation.edge_rows import edge_rows
@@ -60,13 +57,9 @@ def record_candidate(
     """Log a model as a child run: metrics, plots, native model and verified portable scorer."""
     name = f"{engine} {model.algorithm}"
     with mlflow.start_run(run_name=name, nested=True):
-        metrics, scaling = log_evaluation(
-            name,
-            model.scores(prepared.validation),
-            splits,
-            refittable=model.configuration is not None,
-        )
-        export = _log_model(engine, model, scaling.calibration, splits, prepared)
+        scores = model.scores(prepared.validation)
+        metrics = log_evaluation(name, scores, splits, refittable=model.configuration is not None)
+        export = _log_model(engine, model, scores, splits, prepared)
     log_summary(name, metrics, export)
 
 
@@ -76,8 +69,7 @@ def record_refit(
     """Log a model that was refitted on training and validation rows.
 
     The model has seen the validation rows, so no validation metrics are logged; the rows still
-    verify its export. Calibration and threshold are those of the first fit, which had not seen
-    these rows.
+    verify its export. The threshold is that of the first fit, which had not seen these rows.
 
     Args:
         engine: The name of the engine.
@@ -88,9 +80,9 @@ def record_refit(
     """
     name = f"{engine} {model.algorithm}"
     with refit_run(name, splits, refit_of) as (_, first_fit):
-        uncalibrated = model.scores(prepared.validation)
-        log_scores(calibrated(uncalibrated, first_fit.calibration), uncalibrated)
-        export = _log_model(engine, model, first_fit.calibration, splits, prepared, first_fit)
+        scores = model.scores(prepared.validation)
+        _log_scores(scores)
+        export = _log_model(engine, model, scores, splits, prepared, first_fit)
     logger.info("%s: refitted; export %s", name, export)
 
 
@@ -114,10 +106,52 @@ def refit_run(
     link_both_ways(run.info.run_id, "Refit of", refit_of, "Refitted as")
 
 
+def log_evaluation(
+    name: str, scores: Floats, splits: LoggedSplits, *, refittable: bool
+) -> dict[str, float]:
+    """Log a candidate's inputs, and its metrics and plots on the validation rows.
+
+    Args:
+        name: Engine and algorithm.
+        scores: Its scores of the validation rows, which nothing of it was fitted on, shape
+            (n_rows,).
+        splits: The splits.
+        refittable: Whether it can be fitted again on other rows.
+
+    Returns:
+        The metrics `val_*`.
+    """
+    y = splits.validation.y
+    with timed("recording"):
+        splits.log_inputs(splits.training, splits.validation)
+    with timed("judging"):
+        estimate = Estimate(y, scores)
+        metrics = {f"val_{metric}": value for metric, value in estimate.with_bounds.items()}
+        metrics["val_calibration_error"] = reliability(y, scores).calibration_error
+    with timed("recording"):
+        mlflow.log_metrics(metrics)
+        _log_scores(scores)
+        mlflow.set_tag("refittable", str(refittable).lower())
+        log_pictures(curves(y, scores, name), "plots")
+    return metrics
+
+
+def log_summary(name: str, metrics: dict[str, float], export: str) -> None:
+    """Log a line on a candidate to the terminal."""
+    logger.info(
+        "%s: validation KS %.4f, ROC AUC %.4f, log loss %.5f; export %s",
+        name,
+        metrics["val_ks"],
+        metrics["val_roc_auc"],
+        metrics["val_log_loss"],
+        export,
+    )
+
+
 def _log_model(
     engine: str,
     model: TrainedModel,
-    calibration: Calibration | None,
+    scores: Floats,
     splits: LoggedSplits,
     prepared: PreparedSplits,
     first_fit: Manifest | None = None,
@@ -127,7 +161,7 @@ def _log_model(
     Args:
         engine: The name of the engine.
         model: The model.
-        calibration: The calibration of its scores.
+        scores: Its scores of the validation rows, shape (n_rows,).
         splits: The splits that it was fitted on.
         prepared: The same as the engine saw them.
         first_fit: The manifest of the first fit if this is a refit.
@@ -142,7 +176,7 @@ def _log_model(
         try:
             with timed("exporting"):
                 scorer, check, failures = _export(
-                    model, calibration, splits, prepared, Path(temporary), first_fit
+                    model, scores, splits, prepared, Path(temporary), first_fit
                 )
         except (ExportError, ServingError) as error:  # the folder may be incomplete
             return log_verdict([str(error)])
@@ -196,7 +230,7 @@ def log_verdict(failures: list[str]) -> str:
 
 def _export(
     model: TrainedModel,
-    calibration: Calibration | None,
+    native: Floats,
     splits: LoggedSplits,
     prepared: PreparedSplits,
     folder: Path,
@@ -212,7 +246,6 @@ def _export(
         rows.
     """
     validation, description = splits.validation, splits.description
-    native = calibrated(model.scores(prepared.validation), calibration)
     kind = model.export(folder)
     if kind not in KINDS:
         raise ExportError(
@@ -223,21 +256,17 @@ def _export(
         features=tuple(splits.features),
         encodings=prepared.preparation.encodings,
         positive_weight=model.positive_weight,
-        calibration=calibration,
         threshold=ks_threshold(validation.y, native),
         reference=_statistics(splits, refitted=first_fit is not None),
         id_column=description.id_column,
         target=description.target,
         classes=(description.classes[0], description.classes[1]),
-        format_version=CALIBRATED_FORMAT_VERSION if calibration else FORMAT_VERSION,
     )
     graph = load_runtime(manifest.kind, folder, prepared.names)
     scorer = PortableScorer(manifest, graph)
-
-    def score_natively(edge: Split) -> Floats:
-        return calibrated(model.scores(prepared.preparation.apply(edge)), calibration)
-
-    check, failures = check_export(scorer, native, score_natively, splits)
+    check, failures = check_export(
+        scorer, native, lambda edge: model.scores(prepared.preparation.apply(edge)), splits
+    )
     threshold = first_fit.threshold if first_fit else ks_threshold(validation.y, check.scores)
     replace(manifest, threshold=threshold).write(folder)
     return scorer, check, failures
@@ -274,6 +303,13 @@ def _statistics(splits: LoggedSplits, refitted: bool) -> dict[str, Any]:
     if not refitted:
         return training
     return merge_statistics(training, feature_statistics(splits.validation.file))
+
+
+def _log_scores(scores: Floats) -> None:
+    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
+        file = Path(folder) / SCORES
+        pd.DataFrame({"score": scores}).to_parquet(file)
+        mlflow.log_artifact(str(file))
 
 
 def _short_values(configuration: Configuration) -> dict[str, Any]:

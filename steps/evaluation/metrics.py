@@ -79,9 +79,6 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "recall_at_1pct_fpr": partial(recall_at_false_positive_rate, limit=FALSE_POSITIVE_LIMIT),
 }
 
-# Metrics of the probabilities themselves; the others depend on their order alone.
-PROBABILITY_METRICS = ("log_loss", "brier")
-
 
 def evaluate(y: Labels, scores: Floats) -> dict[str, float]:
     """Return all `METRICS`, which need no threshold.

@@ -12,25 +12,20 @@ from steps.plots.style import LOWEST_SCORE, MARK, NEGATIVE, PLAIN_NUMBERS, POSIT
 
 
 @drawing()
-def curves(
-    y: Labels, scores: Floats, title: str, cross_fitted: Floats | None = None
-) -> dict[str, Figure]:
+def curves(y: Labels, scores: Floats, title: str) -> dict[str, Figure]:
     """Return the ROC, precision-recall, KS and calibration plots, by file name.
 
     Args:
         y: the labels, shape (n_rows,).
         scores: probabilities of class 1, shape (n_rows,).
         title: the title of each plot.
-        cross_fitted: the scores with calibrations learned on other rows, which the calibration plot
-            shows; None if `scores` were not calibrated on these rows.
     """
     plots = {"roc": _roc, "pr": _pr, "ks": _ks, "calibration": _calibration}
     figures = {}
     for name, draw in plots.items():
         figure = Figure(figsize=(6.4, 4.8))
         axes = figure.add_axes((0.13, 0.12, 0.83, 0.8))
-        shown = scores if cross_fitted is None or name != "calibration" else cross_fitted
-        draw(axes, y, shown)
+        draw(axes, y, scores)
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25)
         figures[f"{name}.png"] = figure
