@@ -3,8 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
+from serving.log.database.schema import predictions
 from serving.log.existing import open_existing, open_log
-from serving.log.queries import read_counts
+from serving.log.queries import count_rows
 from serving.log.spool import earlier_spool_files, emptied_spool, spool_file
 from tests.support.log_fixtures import (
     MODEL,
@@ -54,7 +55,7 @@ def test_export_drains_earlier_spool(spelled_uri, postgres_uri, waiting):
     with open_prediction_log(postgres_uri):
         pass
     with open_log(spelled_uri) as connection:
-        assert read_counts(connection).predictions == 3
+        assert count_rows(connection, predictions) == 3
 
 
 def test_errors_of_the_caller_are_not_those_of_the_spool(sqlite_uri):
