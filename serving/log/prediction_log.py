@@ -177,18 +177,18 @@ class PredictionLog:
         """
         return self._read(lambda connection: read_page(connection, before, limit))
 
-    def counts(self, limit: int | None = None) -> Counts:
-        """Return the numbers of stored predictions and labels, of each at most `limit`.
-
-        A table that has reached the limit is not counted again for a while (see `RowCounter`).
+    def counts(self) -> Counts:
+        """Return the numbers of stored predictions and labels.
 
         Raises:
             LogUnavailableError: the log is unavailable.
         """
-        return self._read(lambda connection: self._counter.count(connection, limit))
+        return self._read(lambda connection: self._counter.count(connection, None))
 
     def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
-        """Return `counts` up to a limit, and the newest predictions, from one connection.
+        """Return the numbers up to a limit, and the newest predictions, from one connection.
+
+        A table that has reached the limit is not counted again for a while (see `RowCounter`).
 
         Raises:
             LogUnavailableError: the log is unavailable.

