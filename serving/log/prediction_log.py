@@ -24,7 +24,8 @@ from serving.log.database.refusal import is_misconfigured
 from serving.log.ground_truth import FeedbackResult, Label, check_label, store_labels
 from serving.log.group_commit import GroupCommitter
 from serving.log.queries import Counts, Page, StoredPrediction, read_page
-from serving.log.recovery import Recovery, StuckWriterWatch
+from serving.log.reader import LogReader
+from serving.log.recovery import Recovery, StuckConnectionWatch
 from serving.log.row_counts import RowCounter
 from serving.log.spool import Spool, earlier_spool_files, spool_file
 from serving.log.status import LogHealth, LogStatus
@@ -57,6 +58,7 @@ class PredictionLog:
         self._engine = connect(uri)
         self._writer = LogWriter(self._engine, settings.features)
         self._mover = LogWriter(self._engine, settings.features)
+        self._reader = LogReader(self._engine)
         self._spool = Spool(spool_file(self._engine.url), settings.features)
         self._health = LogHealth(self._spool.file)
         try:
@@ -68,7 +70,7 @@ class PredictionLog:
         self._counter = RowCounter()
         self._committer = GroupCommitter(self._writer, self._spool, self._health)
         self._recovery = Recovery(self._engine, self._mover, self._spool, self._health)
-        self._watch = StuckWriterWatch([self._writer, self._mover])
+        self._watch = StuckConnectionWatch([self._writer, self._mover, self._reader])
         self._mention_open_files()
         for thread in (self._committer, self._recovery, self._watch):
             thread.start()
@@ -175,7 +177,9 @@ class PredictionLog:
             InputError: `before` is not the cursor of a page.
             LogUnavailableError: the log is unavailable.
         """
-        return self._read(lambda connection: read_page(connection, before, limit))
+        return self._if_available(
+            lambda: self._reader.read(lambda connection: read_page(connection, before, limit))
+        )
 
     def counts(self) -> Counts:
         """Return the numbers of stored predictions and labels.
@@ -183,7 +187,13 @@ class PredictionLog:
         Raises:
             LogUnavailableError: the log is unavailable.
         """
-        return self._read(lambda connection: self._counter.count(connection, None))
+
+        def count() -> Counts:
+            # Counting may take longer than reads that are watched.
+            with self._engine.connect().execution_options(**READ_ONLY) as connection:
+                return self._counter.count(connection, None)
+
+        return self._if_available(count)
 
     def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
         """Return the numbers up to a limit, and the newest predictions, from one connection.
@@ -198,14 +208,7 @@ class PredictionLog:
             counts = self._counter.count(connection, most_counted)
             return counts, read_page(connection, None, recent).predictions
 
-        return self._read(read)
-
-    def _read(self, read: Callable[[sa.Connection], T]) -> T:
-        def run() -> T:
-            with self._engine.connect().execution_options(**READ_ONLY) as connection:
-                return read(connection)
-
-        return self._if_available(run)
+        return self._if_available(lambda: self._reader.read(read))
 
     def _if_available(self, action: Callable[[], T]) -> T:
         self._health.check_log()
@@ -223,7 +226,7 @@ class PredictionLog:
             self._disconnect()
 
     def _disconnect(self) -> None:
-        for connected in (self._writer, self._mover, self._spool):
+        for connected in (self._writer, self._mover, self._reader, self._spool):
             connected.close()
         self._engine.dispose()
 

@@ -9,7 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import LogUnavailableError, one_line
 from serving.log.database.migrations import upgrade
-from serving.log.database.write_connection import WriteConnection
+from serving.log.database.watched_connection import WatchedConnection
+from serving.log.reader import LogReader
 from serving.log.spool import Spool
 from serving.log.status import LogHealth
 from serving.log.writer import LogWriter
@@ -95,11 +96,11 @@ class Recovery:
             health.spool_error = str(error)
 
 
-class StuckWriterWatch:
+class StuckConnectionWatch:
     """A thread that aborts transactions that a PostgreSQL server does not answer."""
 
-    def __init__(self, writers: Sequence[LogWriter | WriteConnection]) -> None:
-        self._writers = writers
+    def __init__(self, watched: Sequence[LogWriter | LogReader | WatchedConnection]) -> None:
+        self._watched = watched
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log-watch", daemon=True)
 
@@ -114,5 +115,5 @@ class StuckWriterWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
-            for writer in self._writers:
-                writer.abort_if_stuck()
+            for watched in self._watched:
+                watched.abort_if_stuck()

@@ -4,13 +4,14 @@ They are not part of an answer, so their commits do not wait for the disk, and t
 spool. A log of an earlier release gets the table when the first rows are written.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from serving.log.database.engine import connect
 from serving.log.database.migrations import lock_upgrades
@@ -21,9 +22,9 @@ from serving.log.database.schema import (
     predictions,
     shadow_predictions,
 )
-from serving.log.database.write_connection import WriteConnection
+from serving.log.database.watched_connection import WatchedConnection, was_lost_while_idle
 from serving.log.queries import latest_of_each
-from serving.log.recovery import StuckWriterWatch
+from serving.log.recovery import StuckConnectionWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class ShadowLog:
             sa.event.listen(self._engine, "connect", _do_not_wait_for_disk)
         time_type = UtcDateTime().dialect_impl(self._engine.dialect)
         self._as_driver_time = time_type.bind_processor(self._engine.dialect) or _unchanged
-        self._writer = WriteConnection(self._engine)
-        self._watch = StuckWriterWatch([self._writer])
+        self._writer = WatchedConnection(self._engine)
+        self._watch = StuckConnectionWatch([self._writer])
         self._watch.start()
         self._has_table = False
 
@@ -58,6 +59,15 @@ class ShadowLog:
         Raises:
             SQLAlchemyError: the log is unavailable.
         """
+        started = time.monotonic()
+        try:
+            self._write_once(rows)
+        except DBAPIError as error:
+            if not was_lost_while_idle(error, started):
+                raise
+            self._write_once(rows)
+
+    def _write_once(self, rows: Sequence[ShadowPrediction]) -> None:
         try:
             with self._writer.transaction() as connection:
                 if not self._is_sqlite:

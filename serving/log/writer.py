@@ -16,7 +16,7 @@ from serving.errors import LogUnavailableError, one_line
 from serving.log.database.engine import probe
 from serving.log.database.multi_row_insert import Row, insert_rows
 from serving.log.database.schema import UtcDateTime, predictions
-from serving.log.database.write_connection import WriteConnection
+from serving.log.database.watched_connection import WatchedConnection, was_lost_while_idle
 from serving.log.write_request import (
     Answer,
     FirstAttempt,
@@ -28,8 +28,6 @@ from serving.model.prediction import Prediction
 
 logger = logging.getLogger("ml-pipes")
 
-# A connection that fails sooner was lost while idle: the transaction is tried once more.
-LOST_WHILE_IDLE_SECONDS = 1.0
 # Raised by a database or its driver for values, not for its own state.
 UNSTORABLE = (IntegrityError, DataError, TypeError, ValueError, OverflowError)
 
@@ -41,7 +39,7 @@ class LogWriter:
         self._log_features = log_features
         time_type = UtcDateTime().dialect_impl(engine.dialect)
         self._as_driver_time = time_type.bind_processor(engine.dialect)
-        self._connection = WriteConnection(engine)
+        self._connection = WatchedConnection(engine)
 
     def write(self, requests: Sequence[WriteRequest]) -> None:
         """Make `requests` durable and set their answers.
@@ -69,8 +67,7 @@ class LogWriter:
         try:
             self._write_once(requests)
         except DBAPIError as error:
-            quick = time.monotonic() - started < LOST_WHILE_IDLE_SECONDS
-            lost = error.connection_invalidated and quick
+            lost = was_lost_while_idle(error, started)
             # An IntegrityError may come from a concurrent attempt at the same key, which has
             # stored its rows by now.
             if not lost and not isinstance(error, IntegrityError):

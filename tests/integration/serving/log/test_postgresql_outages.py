@@ -97,11 +97,33 @@ def test_shadow_log_gives_up_on_hung_postgresql_and_recovers(postgres, postgres_
     log.close()
 
 
+def test_shadow_log_is_written_after_restart(postgres, postgres_uri):
+    log = ShadowLog(postgres_uri)
+    shadow = ShadowPrediction("before", "2", 0.5, 1, datetime.now(UTC))
+    log.write([shadow])
+    with stopped_postgresql(postgres):
+        pass
+    log.write([replace(shadow, prediction_id="after")])
+    log.close()
+
+
+def test_pages_give_up_on_hung_postgresql_and_recover(postgres, postgres_uri, monkeypatch):
+    monkeypatch.setattr("serving.log.reader.READ_SECONDS", 1.0)
+    with open_prediction_log(postgres_uri) as log, ThreadPoolExecutor(1) as pool:
+        log.record(prediction_rows(1), MODEL, "test")
+        assert len(log.page().predictions) == 1
+        with hung_postgresql(postgres), pytest.raises(LogUnavailableError):
+            pool.submit(log.page).result(20)
+        assert len(pool.submit(log.page).result(20).predictions) == 1
+
+
 def test_restart_between_requests_is_transparent(postgres, postgres_uri):
     with open_prediction_log(postgres_uri) as log:
         log.record(prediction_rows(1), MODEL, "test")
+        log.page()
         with stopped_postgresql(postgres):
             pass
+        assert len(log.page().predictions) == 1
         log.record(prediction_rows(1), MODEL, "test")
         log.record(prediction_rows(1, "r1"), MODEL, "test", "r1")
         assert not log.status().degraded

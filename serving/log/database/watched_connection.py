@@ -1,4 +1,4 @@
-"""The connection that writes to the prediction log."""
+"""A connection to the prediction log that stays open, and is aborted if its server hangs."""
 
 import os
 import socket
@@ -9,18 +9,22 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 STUCK_SECONDS = 3.0
+# A connection that fails sooner was lost while idle.
+LOST_WHILE_IDLE_SECONDS = 1.0
 
 
-class WriteConnection:
-    """A connection that stays open between transactions, used by one thread.
+class WatchedConnection:
+    """A connection that stays open between transactions, used by one thread at a time.
 
     Another thread calls `abort_if_stuck` at intervals.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, stuck_seconds: float = STUCK_SECONDS) -> None:
         self._engine = engine
+        self._stuck_seconds = stuck_seconds
         self._connection: sa.Connection | None = None
         self._driver: Any = None
         self._file: tuple[int, int] | None = None
@@ -51,7 +55,7 @@ class WriteConnection:
         The server may be stopped or the network gone; no setting of the driver bounds that wait.
         """
         since = self._busy_since
-        if since is None or time.monotonic() - since < STUCK_SECONDS:
+        if since is None or time.monotonic() - since < self._stuck_seconds:
             return
         with self._lock:
             driver = self._driver
@@ -88,3 +92,14 @@ class WriteConnection:
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
+
+
+def was_lost_while_idle(error: DBAPIError, started: float) -> bool:
+    """Return whether a transaction failed because the connection had been lost before it.
+
+    Args:
+        error: the error.
+        started: time.monotonic() at the start of the transaction.
+    """
+    quick = time.monotonic() - started < LOST_WHILE_IDLE_SECONDS
+    return error.connection_invalidated and quick
