@@ -95,7 +95,7 @@ class FeatureSchema:
         if absent := [name for name in self.names if name not in frame.columns]:
             raise InputError(f"missing column{'s'[: len(absent) > 1]} {', '.join(absent)}")
         try:
-            plain = frame[self._plain].to_numpy(dtype=np.float64, na_value=np.nan)
+            plain = frame[self._plain].to_numpy(dtype=np.float64, na_value=np.nan).T
         except (TypeError, ValueError):
             raise _not_numeric(frame[self._plain]) from None
         self._check_exact(plain, lambda name, rows: frame[name].iloc[rows].tolist())
@@ -107,10 +107,9 @@ class FeatureSchema:
         Raises:
             InputError: As `parse_frame`.
         """
-        plain = np.empty((batch.num_rows, len(self._plain)))
-        for place, name in enumerate(self._plain):
-            numbers = batch[name].cast("double", safe=False)
-            plain[:, place] = numbers.to_numpy(zero_copy_only=False)
+        plain = np.empty((len(self._plain), batch.num_rows))
+        for values, name in zip(plain, self._plain, strict=True):
+            values[:] = batch[name].cast("double", safe=False).to_numpy(zero_copy_only=False)
         self._check_exact(plain, lambda name, rows: batch[name].take(rows).to_pylist())
         return self._assemble(plain, lambda name: _distinct_in_array(batch[name]))
 
@@ -120,15 +119,15 @@ class FeatureSchema:
         """Check that no integer became another number in `plain`.
 
         Args:
-            plain: The plain numbers of a table.
+            plain: The plain numbers of a table, shape (n_columns, n_rows).
             values: Function from a column and row numbers to the values in the table.
 
         Raises:
             InputError: One did.
         """
         suspicious = _may_be_inexact(plain)
-        for place in np.flatnonzero(suspicious.any(axis=0)).tolist():
-            name, rows = self._plain[place], np.flatnonzero(suspicious[:, place])
+        for place in np.flatnonzero(suspicious.any(axis=1)).tolist():
+            name, rows = self._plain[place], np.flatnonzero(suspicious[place])
             for row, value in zip(rows.tolist(), values(name, rows), strict=True):
                 if is_inexact(value):
                     raise InputError(f"column {name}, row {row}: {TOO_LARGE}")
@@ -159,24 +158,29 @@ class FeatureSchema:
         return any(any(map(is_inexact, column)) for feature, column in features if feature.is_plain)
 
     def _assemble(self, plain: Floats, distinct: Callable[[str], Distinct | Floats]) -> FeatureRows:
-        """Return the rows of a table, of which the plain numbers are given.
+        """Return the rows of a table.
+
+        Args:
+            plain: Its plain numbers, shape (n_columns, n_rows).
+            distinct: Function from any other feature to its values.
 
         Raises:
             InputError: As `parse_frame`.
         """
-        numbers = np.empty((len(plain), len(self._numeric)))
+        by_feature: list[Floats] = []
         categories: list[list[str | None] | Texts] = []
-        next_plain, place = iter(plain.T), 0
+        next_plain = iter(plain)
         for feature in self.features:
             if feature.is_plain:
-                values: Any = next(next_plain)
-            else:
-                values = _canonical(feature, distinct(feature.name))
+                by_feature.append(next(next_plain))
+                continue
+            values = _canonical(feature, distinct(feature.name))
             if isinstance(values, Texts):
                 categories.append(values)
             else:
-                numbers[:, place] = values
-                place += 1
+                by_feature.append(values)
+        columns = np.array(by_feature, dtype=np.float64).reshape(len(by_feature), plain.shape[1])
+        numbers = np.ascontiguousarray(columns.T)
         rows = FeatureRows(self.features, numbers, categories)
         if invalid := self._first_invalid(numbers) or self._first_missing_text(rows):
             row, name, rule = invalid
