@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from serving.errors import ServingError, SettingsError
 from serving.log.null_log import NullLog
@@ -67,11 +67,12 @@ def create_app(settings: ServiceSettings) -> FastAPI:
                 await asyncio.to_thread(shadow.close)
             await asyncio.to_thread(log.close)
 
-    app = FastAPI(title="ml-pipes", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = Service(settings, lifespan)
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, app.state.champions.loaded, keyed=bool(settings.keys)
     )
-    app.router.routes.insert(0, scoring.direct_predict)  # matched before all others
+    # For a root path, under which `Service` does not recognize it; matched before all others.
+    app.router.routes.insert(0, scoring.direct_predict)
     for part in (scoring, prediction_log, operations, pages):
         app.include_router(part.router)
     pages.mount_files(app)
@@ -79,6 +80,25 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_middleware(SecurityMiddleware, settings=settings)
     app.add_middleware(StartupErrorMiddleware)
     return app
+
+
+class Service(FastAPI):
+    """The application: `POST /predict` passes the security checks, but not FastAPI's layers."""
+
+    def __init__(self, settings: ServiceSettings, lifespan: Lifespan[FastAPI]) -> None:
+        super().__init__(title="ml-pipes", lifespan=lifespan, docs_url=None, redoc_url=None)
+        self._predict = SecurityMiddleware(scoring.direct_predict.app, settings)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return FastAPI's layers, with a way past them for `POST /predict`."""
+        layers = super().build_middleware_stack()
+
+        async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+            is_predict = scope["type"] == "http" and scope["path"] == scoring.direct_predict.path
+            direct = is_predict and scope["method"] == "POST"
+            await (self._predict if direct else layers)(scope, receive, send)
+
+        return choose
 
 
 def _open_log() -> LogProtocol:

@@ -82,30 +82,26 @@ def error_response(error: ServingError, status: int | None = None, **members: An
     return problem_response(status, error.for_callers, violations, headers, **members)
 
 
+def response_to(error: Exception) -> Response:
+    """Return the problem for any error."""
+    if isinstance(error, ServingError):
+        return error_response(error)
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        return problem_response(error.status_code, str(error.detail), headers=headers)
+    if isinstance(error, RequestValidationError):
+        return error_response(InvalidRequestError(violations_of(error.errors())))
+    return problem_response(500, FAILED)
+
+
 def install_handlers(app: FastAPI) -> None:
     """Install the handlers that turn every error of `app` into a problem."""
 
-    async def serving_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ServingError)
-        return error_response(error)
+    async def handle(_: Request, error: Exception) -> Response:
+        return response_to(error)
 
-    async def http_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return problem_response(
-            error.status_code, str(error.detail), headers=dict(error.headers or {})
-        )
-
-    async def validation_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return error_response(InvalidRequestError(violations_of(error.errors())))
-
-    async def unexpected(_: Request, __: Exception) -> Response:
-        return problem_response(500, FAILED)
-
-    app.add_exception_handler(ServingError, serving_error)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
-    app.add_exception_handler(Exception, unexpected)
+    for kind in (ServingError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, handle)
 
 
 # Rules in the words of this service, by the type of pydantic's error.

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from mlflow.version import VERSION
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -13,7 +14,7 @@ from serving.errors import ServingError
 from serving.model.prediction import LONGEST_IDENTIFIER
 from serving.web.openapi import OPERATIONS, PREDICT, body_of, problems
 from serving.web.predictor import IDEMPOTENCY_HEADER
-from serving.web.problems import FAILED, error_response, status_of
+from serving.web.problems import FAILED, error_response, response_to, status_of
 from serving.web.routes.requests import (
     CSV,
     JSON,
@@ -106,15 +107,22 @@ async def predict(request: Request) -> Response:
 
 
 class DirectPredict:
-    """ASGI application for `POST /predict` that bypasses FastAPI's handling of arguments.
+    """ASGI application for `POST /predict` that bypasses FastAPI.
 
-    That handling takes as long as the rest of a request. FastAPI still documents the route.
+    FastAPI's layers and its handling of arguments take longer than scoring a row. It still
+    documents the route.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        scope["route"] = direct_predict  # as FastAPI does: requests are counted by route
-        response = await predict(Request(scope, receive))
+        """Answer a request, an error as FastAPI does."""
+        scope["route"] = direct_predict  # requests are counted by route
+        try:
+            response = await predict(Request(scope, receive))
+        except (ServingError, HTTPException) as error:
+            response = response_to(error)
+        except Exception as error:
+            await response_to(error)(scope, receive, send)
+            raise  # for the server's log
         await response(scope, receive, send)
 
 
