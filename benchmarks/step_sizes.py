@@ -25,34 +25,35 @@ from steps.runtime.mlproject import PROJECT
 
 RESULT = PROJECT / "docs" / "step_sizes.json"
 ENGINES = ("train_pycaret", "train_spark", "train_h2o")
-STEPS = ("load_data", *ENGINES, "select_champion", "score_batch")
 FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-step-sizes"
 
 
 @click.command()
 @click.option("--rows", default="280000,1000000,2800000,10000000", help="Sizes, by comma.")
 @click.option("--repeat", default=1, help="Runs of each step; their median is recorded.")
+@click.option("--engines", default=",".join(ENGINES), help="Engines to measure, by comma.")
 @click.option("--folder", default=FOLDER, type=Path, help="For tables, runs and results.")
-def main(rows: str, repeat: int, folder: Path) -> None:
+def main(rows: str, repeat: int, engines: str, folder: Path) -> None:
     """Measure each step with each size, and record the results in docs/."""
+    chosen = engines.split(",")
     for count in map(int, rows.split(",")):
         workspace = folder / str(count)
         workspace.mkdir(parents=True, exist_ok=True)
         table = workspace / "table.parquet"
         if not table.exists():
             write_table(count, table.with_suffix(".part")).rename(table)
-        for step in STEPS:
-            _measure(count, step, repeat, workspace)
+        for step in ("load_data", *chosen, "select_champion", "score_batch"):
+            _measure(count, step, repeat, workspace, chosen)
         shutil.rmtree(workspace)
 
 
-def _measure(count: int, step: str, repeat: int, workspace: Path) -> None:
+def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[str]) -> None:
     """Run `step` until there are `repeat` results of it, and record their median."""
     file = workspace / f"{step}.json"
     done: list[tuple[float, float]] = json.loads(file.read_text()) if file.exists() else []
     while len(done) < repeat:
         try:
-            done.append(measure_step(workspace, step, **_parameters(step, workspace)))
+            done.append(measure_step(workspace, step, **_parameters(step, workspace, engines)))
         except subprocess.CalledProcessError as error:
             sys.exit(f"{step} with {count:,} rows failed:\n{error.stderr}")
         file.write_text(json.dumps(done))
@@ -64,7 +65,7 @@ def _measure(count: int, step: str, repeat: int, workspace: Path) -> None:
     click.echo(f"{step}, {count:,} rows: {result}")
 
 
-def _parameters(step: str, workspace: Path) -> dict[str, str]:
+def _parameters(step: str, workspace: Path, engines: list[str]) -> dict[str, str]:
     """Return the parameters of `step`, which goes on from the newest runs in `workspace`."""
     table = str(workspace / "table.parquet")
     if step == "load_data":
@@ -73,9 +74,9 @@ def _parameters(step: str, workspace: Path) -> dict[str, str]:
         output = workspace / f"scores_{len(list(workspace.glob('scores_*')))}"
         return {"input": table, "output": str(output), "model_name": "size"}
     parameters = {"data_run_id": _newest(workspace, "load_data")}
-    if step in ENGINES:
+    if step in engines:
         return parameters | {"profile": "quick"}
-    trained = ",".join(_newest(workspace, engine) for engine in ENGINES)
+    trained = ",".join(_newest(workspace, engine) for engine in engines)
     return parameters | {"training_run_ids": trained, "model_name": "size", "cache": "false"}
 
 
