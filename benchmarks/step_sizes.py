@@ -19,11 +19,14 @@ from pathlib import Path
 
 import click
 import mlflow
+from matplotlib.figure import Figure
 
 from benchmarks.size import measure_step, write_table
+from steps.plots.style import as_png, drawing
 from steps.runtime.mlproject import PROJECT
 
 RESULT = PROJECT / "docs" / "step_sizes.json"
+PICTURE = PROJECT / "docs" / "step_sizes.png"
 ENGINES = ("train_pycaret", "train_spark", "train_h2o")
 FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-step-sizes"
 
@@ -45,6 +48,7 @@ def main(rows: str, repeat: int, engines: str, folder: Path) -> None:
         for step in ("load_data", *chosen, "select_champion", "score_batch"):
             _measure(count, step, repeat, workspace, chosen)
         shutil.rmtree(workspace)
+    PICTURE.write_bytes(as_png(picture(json.loads(RESULT.read_text()))))
 
 
 def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[str]) -> None:
@@ -89,6 +93,27 @@ def _newest(workspace: Path, step: str) -> str:
         order_by=["attributes.start_time DESC"],
     )
     return str(run.info.run_id)
+
+
+@drawing()
+def picture(results: dict[str, dict[str, float]]) -> Figure:
+    """Draw seconds and memory of each step by the number of rows."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, key, label in zip(axes, ("seconds", "gigabytes"), ("seconds", "GB"), strict=True):
+        for step in dict.fromkeys(name.split()[1] for name in results):
+            found = sorted(
+                (int(name.split()[0]), values[key])
+                for name, values in results.items()
+                if name.endswith(step)
+            )
+            axis.plot(*zip(*found, strict=True), "o-", label=step)
+        axis.set(xscale="log", xlabel="rows of 31 columns", ylabel=label)
+        axis.grid(alpha=0.25)
+    axes[0].set(yscale="log")
+    axes[1].set(ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
 
 
 if __name__ == "__main__":

@@ -70,6 +70,20 @@ def size() -> str:
     return "\n".join([*lines, ""])
 
 
+def step_sizes() -> str:
+    """Return the seconds and memory of each step that `benchmarks.step_sizes` recorded."""
+    found = json.loads((PROJECT / "docs" / "step_sizes.json").read_text())
+    steps = list(dict.fromkeys(name.split()[1] for name in found))
+    lines = [f"| rows | {' | '.join(steps)} |", f"|--:{'|--:' * len(steps)}|"]
+    for rows in sorted({int(name.split()[0]) for name in found}):
+        cells = (found.get(f"{rows} {step}") for step in steps)
+        shown = (
+            f"{cell['seconds']:,.0f} s, {cell['gigabytes']:.1f} GB" if cell else "" for cell in cells
+        )
+        lines.append(f"| {rows:,} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
+
+
 def peers() -> str:
     """Return the ranks and metrics of the cells that `benchmarks.peers` recorded."""
     return markdown(json.loads((PROJECT / "docs" / "peers.json").read_text()))
