@@ -143,7 +143,7 @@ def _folds(splits: Splits, both: Split, seed: int) -> Iterator[tuple[Split, Spli
             replace(
                 both,
                 file=both.file.with_name(f"fold_{number}_{part}.parquet"),
-                frame=both.frame.iloc[of].reset_index(drop=True),
+                in_memory=both.frame.iloc[of].reset_index(drop=True),
             )
             for part, of in (("training", fitted_on), ("held_out", places))
         )

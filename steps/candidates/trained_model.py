@@ -63,9 +63,9 @@ class TrainedModel:
         if split.file not in self._scores:
             with timed("judging"):
                 raw = self.predict(split)
-            if (shape := np.shape(raw)) != (len(split.frame),):
+            if (shape := np.shape(raw)) != (len(split),):
                 raise EngineError(
-                    f"{self.algorithm} returned scores of shape {shape}, not ({len(split.frame)},)"
+                    f"{self.algorithm} returned scores of shape {shape}, not ({len(split)},)"
                 )
             if not (np.isfinite(raw).all() and (raw >= 0).all() and (raw <= 1).all()):
                 raise EngineError(f"{self.algorithm} returned scores that are not probabilities")

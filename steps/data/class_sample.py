@@ -35,7 +35,7 @@ def class_sample(rows: Split, size: int) -> tuple[Split, float]:
         )
     )
     file = rows.file.with_name(f"sample_of_{rows.file.name}")
-    frame = rows.frame.iloc[places].reset_index(drop=True)
+    frame = rows.read().iloc[places].reset_index(drop=True)
     write_parquet(frame, file)
     shares = drawn / counts
-    return replace(rows, file=file, frame=frame), float(shares[1] / shares[0])
+    return replace(rows, file=file, in_memory=frame), float(shares[1] / shares[0])

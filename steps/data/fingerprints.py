@@ -116,13 +116,15 @@ class RowFingerprints:
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
         hashes = [
-            record_hashes(split.X, split.y, splits.times_of(split), splits.ids_of(split))
+            record_hashes(
+                split.read()[split.features], split.y, splits.times_of(split), splits.ids_of(split)
+            )
             for split in used
         ]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
-            sum(len(split.frame) for split in fitted),
+            sum(len(split) for split in fitted),
             until,
             has_ids=splits.ids_of(splits.training) is not None,
             has_keys=bool(keys),
@@ -143,7 +145,7 @@ class RowFingerprints:
         if keys is None:
             times = splits.times_of(split) if self.until else None
             ids = splits.ids_of(split) if self.has_ids else None
-            keys = record_hashes(split.frame[features], split.y, times, ids)
+            keys = record_hashes(split.read()[features], split.y, times, ids)
         return ~_are_in(keys, self.hashes)
 
     def write(self, file: Path) -> None:

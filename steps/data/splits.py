@@ -121,23 +121,38 @@ class SplitsDescription:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a table, in memory and as a Parquet file.
+    """One split of a table, in a Parquet file that is read on first use.
 
     Attributes:
         name: "training", "validation", "test", or a name of rows made from them.
-        file: the Parquet file with the same rows.
-        frame: features and target, shape (n_rows, n_features + 1).
+        file: the Parquet file of the rows.
         features: the names of the feature columns.
         target: the name of the target column.
         has_missing: whether any split of the table has missing values in its features.
+        in_memory: the rows, features and target, if they need not be read.
     """
 
     name: str
     file: Path
-    frame: pd.DataFrame
     features: list[str]
     target: str
     has_missing: bool = False
+    in_memory: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def read(self) -> pd.DataFrame:
+        """Return features and target, shape (n_rows, n_features + 1), without keeping them."""
+        if self.in_memory is not None:
+            return self.in_memory
+        with timed("data"):
+            return pd.read_parquet(self.file)[[*self.features, self.target]]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Features and target, shape (n_rows, n_features + 1), kept in memory."""
+        return self.read()
 
     @property
     def X(self) -> pd.DataFrame:
@@ -147,7 +162,9 @@ class Split:
     @cached_property
     def y(self) -> npt.NDArray[np.int64]:
         """The target, 0 or 1, shape (n_rows,)."""
-        return self.frame[self.target].to_numpy()
+        if self.in_memory is not None:
+            return self.in_memory[self.target].to_numpy()
+        return ParquetColumns(self.file)[self.target].to_numpy()
 
 
 class Splits:
@@ -207,7 +224,7 @@ class Splits:
     def all_rows(self) -> pd.DataFrame:
         """Return the rows of all splits in order, with their times and ids if there are any."""
         splits = (self.training, self.validation, self.test)
-        frame = pd.concat([split.frame for split in splits], ignore_index=True)
+        frame = pd.concat([split.read() for split in splits], ignore_index=True)
         extras = [extra for extra in (self._times, self._extra("id")) if extra is not None]
         return pd.concat([*extras, frame], axis=1)
 
@@ -241,10 +258,10 @@ class Splits:
 
     def training_and_validation(self) -> Split:
         """Return both as one split with a file of its own, to refit a winner on."""
-        frame = pd.concat([self.training.frame, self.validation.frame], ignore_index=True)
+        frame = pd.concat([self.training.read(), self.validation.read()], ignore_index=True)
         file = self._folder / "refit.parquet"
         write_parquet(frame, file)
-        return replace(self.training, name="training and validation", file=file, frame=frame)
+        return replace(self.training, name="training and validation", file=file)
 
     @cached_property
     def _times(self) -> pd.DataFrame | None:
@@ -263,7 +280,7 @@ class Splits:
             return None
         names = list(self.description.rows)
         first = sum(self.description.rows[name] for name in names[: names.index(split.name)])
-        return rows.iloc[first : first + len(split.frame), 0].reset_index(drop=True)
+        return rows.iloc[first : first + len(split), 0].reset_index(drop=True)
 
     def _columns(self, split: str) -> ParquetColumns:
         if split not in self._opened:
@@ -273,8 +290,7 @@ class Splits:
     def _read(self, name: str) -> Split:
         with timed("data"):
             file = self._file(f"{name}.parquet")
-            frame = pd.read_parquet(file)[[*self.names, self.target]]
-            return Split(name, file, frame, self.names, self.target, self.has_missing)
+        return Split(name, file, self.names, self.target, self.has_missing)
 
     def _file(self, name: str) -> Path:
         return self._folder / name

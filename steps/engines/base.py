@@ -105,7 +105,7 @@ def run_engine(engine: Engine, data_run_id: str, refit_of: str = "") -> None:
 
 def _within_budget(engine: Engine, rows: Split) -> tuple[Split, float]:
     """Return the rows that `engine` is to fit on, and the ratio of `class_sample`."""
-    budget, count = engine.row_budget, len(rows.frame)
+    budget, count = engine.row_budget, len(rows)
     if budget is None or count <= budget:
         return rows, 1.0
     sample, drawing_ratio = class_sample(rows, budget)

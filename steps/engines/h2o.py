@@ -92,7 +92,7 @@ class H2OEngine(Engine):
     def running(self, splits: PreparedSplits) -> AbstractContextManager[None]:
         """Connect to the H2O cluster, or run a local server."""
         h2o.no_progress()  # its bar is unreadable in a file
-        return h2o_server(self._url, splits.training.frame.size + splits.validation.frame.size)
+        return h2o_server(self._url, _values(splits.training) + _values(splits.validation))
 
     def search(self, splits: PreparedSplits) -> list[TrainedModel]:
         """Return the best models and the best ensemble by KS on the validation split."""
@@ -145,7 +145,7 @@ class H2OEngine(Engine):
         return automl
 
     def _max_seconds(self, splits: PreparedSplits) -> int:
-        rows = max(len(splits.training.frame), ROWS_IN_MAX_SECONDS)
+        rows = max(len(splits.training), ROWS_IN_MAX_SECONDS)
         return ceil(MAX_SECONDS[self._profile] * rows / ROWS_IN_MAX_SECONDS)
 
     def _warn_if_incomplete(self, automl: H2OAutoML, names: list[str], limit: int) -> None:
@@ -186,12 +186,15 @@ class H2OEngine(Engine):
         )
 
 
+def _values(split: Split) -> int:
+    return len(split) * (len(split.features) + 1)
+
+
 def _portions(training: Split, seed: int) -> list[Split]:
     """Divide the training rows into those to fit on, to stop early on, and to blend on."""
     held_out = 1 - FIT_SHARE
-    classes = training.frame[training.target]
     fit, rest = train_test_split(
-        training.frame, test_size=held_out, stratify=classes, random_state=seed
+        training.read(), test_size=held_out, stratify=training.y, random_state=seed
     )
     stop, blend = train_test_split(
         rest,
@@ -203,7 +206,7 @@ def _portions(training: Split, seed: int) -> list[Split]:
     for name, frame in {"fit": fit, "stop": stop, "blend": blend}.items():
         file = training.file.with_name(f"h2o_{name}.parquet")
         write_parquet(frame.sort_index(), file)
-        portions.append(replace(training, name=name, file=file, frame=frame))
+        portions.append(replace(training, name=name, file=file, in_memory=None))
     return portions
 
 

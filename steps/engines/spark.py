@@ -79,7 +79,7 @@ class SparkEngine(Engine):
     @contextmanager
     def running(self, splits: PreparedSplits) -> Iterator[None]:
         """Provide a Spark session."""
-        partitions = max(MIN_PARTITIONS, ceil(len(splits.training.frame) / ROWS_PER_PARTITION))
+        partitions = max(MIN_PARTITIONS, ceil(len(splits.training) / ROWS_PER_PARTITION))
         with spark_session(self._master, _partition_settings(partitions)) as self._spark:
             yield
 

@@ -33,4 +33,4 @@ def edge_rows(splits: Splits) -> Split | None:
     if all(feature.is_plain for feature in splits.features):
         frame = frame.astype(splits.validation.frame.dtypes)
     write_parquet(frame, file)
-    return replace(splits.validation, name="edge rows", file=file, frame=frame)
+    return replace(splits.validation, name="edge rows", file=file, in_memory=frame)

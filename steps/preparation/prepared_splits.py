@@ -51,7 +51,7 @@ class FittedPreparation:
 
     def _frame(self, rows: Split) -> pd.DataFrame:
         preparation = Preparation(self.features, self.encodings)
-        matrix = preparation.matrix(FeatureSchema(self.features).parse_frame(rows.frame))
+        matrix = preparation.matrix(FeatureSchema(self.features).parse_frame(rows.read()))
         frame = pd.DataFrame(matrix, columns=preparation.columns)
         return with_columns(frame, {self.target: rows.y})
 
@@ -61,7 +61,6 @@ class FittedPreparation:
         return replace(
             rows,
             file=file,
-            frame=frame,
             features=[name for name in frame.columns if name != self.target],
             target=self.target,
             has_missing=any(f.nullable for f in self.features if f.kind != "category"),
@@ -107,7 +106,7 @@ def fit_preparations(splits: Splits, folder: Path, seed: int) -> None:
         return
     rows = {FIRST_FIT: splits.training, REFIT: splits.training_and_validation()}
     for name, split in rows.items():
-        _write(fit_encodings(splits.features, split.frame, split.y, seed), folder, name)
+        _write(fit_encodings(splits.features, split.read(), split.y, seed), folder, name)
 
 
 def prepare(splits: Splits, *, refit: bool = False) -> PreparedSplits:

@@ -66,7 +66,7 @@ def assess_anchor(model_name: str, incumbent: Incumbent | None, splits: Splits) 
     try:
         return _assess(anchor, splits)
     except RegistryError as error:
-        unseen = np.ones(len(splits.test.frame), bool)
+        unseen = np.ones(len(splits.test), bool)
         return Incumbent(incumbent.anchor, None, None, unseen, str(error))
 
 
@@ -76,7 +76,7 @@ def _assess(found: ModelVersion, splits: Splits) -> Incumbent:
     Rows are recognised by the version's features, because the table may have gained others.
     """
     version, test, anchor = str(found.version), splits.test, anchor_of(found)
-    unseen = np.ones(len(test.frame), bool)
+    unseen = np.ones(len(test), bool)
     with download_version(found.name, version) as model:
         fingerprints = RowFingerprints.read(model / FINGERPRINTS_IN_MODEL)
         try:

@@ -119,7 +119,7 @@ class ShadowComparison:
             scores=labelled["score"].to_numpy(np.float64),
             unseen=np.ones(len(frame), bool),
         )
-        test = Split(LIVE, Path(), frame, [], "true_label")
+        test = Split(LIVE, Path(), [], "true_label", in_memory=frame)
         return test, labelled["shadow_score"].to_numpy(np.float64), incumbent
 
     def _coverage(self, prefix: str) -> pd.DataFrame:

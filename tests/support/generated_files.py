@@ -78,7 +78,8 @@ def step_sizes() -> str:
     for rows in sorted({int(name.split()[0]) for name in found}):
         cells = (found.get(f"{rows} {step}") for step in steps)
         shown = (
-            f"{cell['seconds']:,.0f} s, {cell['gigabytes']:.1f} GB" if cell else "" for cell in cells
+            f"{cell['seconds']:,.0f} s, {cell['gigabytes']:.1f} GB" if cell else ""
+            for cell in cells
         )
         lines.append(f"| {rows:,} | {' | '.join(shown)} |")
     return "\n".join([*lines, ""])

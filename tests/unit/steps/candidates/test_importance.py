@@ -36,7 +36,7 @@ def split_of(rows: int, positives: int) -> Split:
     table["y"] = random.permutation(y).astype(np.int64)
     table["deciding"] += 3 * table["y"]
     table["Charges ($)"] += table["y"]
-    return Split("validation", Path("validation.parquet"), table, NAMES, "y")
+    return Split("validation", Path("validation.parquet"), NAMES, "y", in_memory=table)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.quick
 @pytest.fixture
 def split():
     frame = pd.DataFrame({"V1": [0.0, 1.0, 2.0], "Class": [0, 1, 0]})
-    return Split("validation", Path("validation.parquet"), frame, ["V1"], "Class")
+    return Split("validation", Path("validation.parquet"), ["V1"], "Class", in_memory=frame)
 
 
 def model(raw, **settings) -> TrainedModel:

@@ -15,7 +15,7 @@ def rows(tmp_path):
     def make(count: int, positives: int) -> Split:
         y = np.random.default_rng(3).permutation(np.arange(count) < positives).astype(np.int64)
         frame = pd.DataFrame({"x": np.arange(float(count)), "y": y})
-        return Split("training", tmp_path / "training.parquet", frame, ["x"], "y")
+        return Split("training", tmp_path / "training.parquet", ["x"], "y", in_memory=frame)
 
     return make
 

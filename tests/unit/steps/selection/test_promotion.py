@@ -21,7 +21,7 @@ def holdout() -> Split:
     random = np.random.default_rng(1)
     y = np.r_[np.ones(80, int), np.zeros(3000, int)]
     frame = pd.DataFrame({"V1": random.normal(size=len(y)) + 2.5 * y, "Class": y})
-    return Split("test", Path(), frame, ["V1"], "Class")
+    return Split("test", Path(), ["V1"], "Class", in_memory=frame)
 
 
 def fingerprints(rows: int = 600, until: str = "20.0") -> RowFingerprints:
