@@ -134,6 +134,7 @@ TABLES = {
     "docs/configuration.md": [commands, parameters, settings],
     "docs/how-it-works.md": [packages],
     "docs/peers.md": [peers],
+    "docs/train.md": [step_sizes],
     "docs/your-own-data.md": [size],
 }
 GENERATED = ["conda.yaml", *TABLES]
