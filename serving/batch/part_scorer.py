@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from pyspark import SparkFiles, TaskContext
 
+from serving.batch.csv_range import CsvRange
 from serving.batch.malformed_lines import without_malformed_lines
 from serving.batch.output import PartWriter, added_columns, batch_prediction_ids, output_columns
 from serving.batch.parts import ROWS_AT_ONCE, Outcome, RowRange, part_file
@@ -57,11 +58,11 @@ class PartScorer:
             pass
         yield pa.RecordBatch.from_pylist([outcome._asdict()])
 
-    def score_ranges(self, ranges: Iterable[RowRange]) -> Iterator[Outcome]:
-        """Score the row range of this task, if any, which the worker reads itself."""
+    def score_ranges(self, ranges: Iterable[RowRange | CsvRange]) -> Iterator[Outcome]:
+        """Score the range of this task, if any, which the worker reads itself."""
         for rows in ranges:
             try:
-                yield self._score_part(rows.read(), rows.file, rows.first)
+                yield self._score_part(rows.read(), rows.origin, rows.first_row)
             except FileNotFoundError as error:
                 problem = f"input: must be visible to the workers of Spark: {error}"
                 yield Outcome(_part_number(), 0, 0, problem)

@@ -38,6 +38,16 @@ class RowRange:
     first: int
     rows: int
 
+    @property
+    def first_row(self) -> int:
+        """The number of the first row among those of `origin`."""
+        return self.first
+
+    @property
+    def origin(self) -> str:
+        """The rows in words."""
+        return self.file
+
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches, reading only the row groups that contain them."""
         with pa.parquet.ParquetFile(self.file) as file:

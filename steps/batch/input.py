@@ -1,9 +1,11 @@
 """Input tables of batch scoring and their division into parts."""
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pyarrow.parquet
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
+from serving.batch.csv_range import CsvRange
 from serving.batch.malformed_lines import MALFORMED_LINE
 from serving.batch.part_scorer import PartScorer
 from serving.batch.parts import OUTCOME, Outcome, RowRange
@@ -22,6 +25,10 @@ from steps.runtime.errors import DataError
 # Row groups are the parts. Fewer than MIN_PARTS are divided, as far as each part keeps
 # MIN_PART_ROWS: rows before a part in its row group are read twice.
 MIN_PARTS, MIN_PART_ROWS = 8, 65_536
+# CSV is divided into at least four parts, and into parts of at most some 60,000 rows of 30 numbers.
+MIN_CSV_PARTS, MAX_CSV_BYTES = 4, 32 * 2**20
+# Spark decompresses files with these endings.
+COMPRESSED = frozenset({".bz2", ".deflate", ".gz", ".lz4", ".snappy", ".zst"})
 NUMERIC_TYPES = ("double", "float", "int", "bigint", "smallint", "tinyint", "decimal")
 LOCAL_SCHEME = "file:"
 # Types that the service accepts as `id`. pandas writes whole numbers with missing values as double.
@@ -35,13 +42,13 @@ class BatchInput:
     Attributes:
         uri: the URI given by the user.
         table: the rows.
-        ranges: the parts of local Parquet files, which workers read without Spark, twice as
-            fast. None if the parts are Spark's partitions.
+        ranges: the parts of local files, which workers read without Spark, twice as fast. None if
+            the parts are Spark's partitions.
     """
 
     uri: str
     table: DataFrame
-    ranges: list[RowRange] | None
+    ranges: Sequence[RowRange | CsvRange] | None
 
     @property
     def files(self) -> list[str]:
@@ -102,7 +109,8 @@ def read_input(spark: SparkSession, uri: str, features: Sequence[Feature]) -> Ba
         reason = "no such file" if "PATH_NOT_FOUND" in str(error) else one_line(error)
         raise DataError(f"{uri}: cannot be read: {reason}") from error
     _check_columns(uri, dict(table.dtypes), features)
-    return BatchInput(uri, table, _ranges(table, footers))
+    ranges = _ranges(table, footers) if is_parquet else _csv_ranges(table, files, features)
+    return BatchInput(uri, table, ranges)
 
 
 def _check_columns(uri: str, types: dict[str, str], features: Sequence[Feature]) -> None:
@@ -184,6 +192,40 @@ def _ranges(table: DataFrame, footers: dict[str, pa.parquet.FileMetaData]) -> li
     if first.names != table.columns or any(other != first for other in others):
         return None
     return ranges_of_files(footers)
+
+
+def _csv_ranges(
+    table: DataFrame, files: Sequence[str], features: Sequence[Feature]
+) -> list[CsvRange] | None:
+    """Divide local CSV files into parts.
+
+    Returns:
+        The parts, or None if only Spark can read the table: remote or compressed files, files
+        with other headers than the table, or partition columns taken from folder names.
+    """
+    if not all(file.startswith(LOCAL_SCHEME) for file in files):
+        return None
+    paths = sorted(Path(file.removeprefix(LOCAL_SCHEME)) for file in files)
+    names = tuple(name for name in table.columns if name != MALFORMED_LINE)
+    if any(path.suffix in COMPRESSED or _header(path) != names for path in paths):
+        return None
+    numbers = tuple(feature.name for feature in features if feature.is_plain)
+    sizes = [path.stat().st_size for path in paths]
+    length = max(min(-(-sum(sizes) // MIN_CSV_PARTS), MAX_CSV_BYTES), 1)
+    return [
+        CsvRange(str(path), start, min(length, size - start), names, numbers)
+        for path, size in zip(paths, sizes, strict=True)
+        for start in range(0, size, length)
+    ]
+
+
+def _header(file: Path) -> tuple[str, ...]:
+    """Return the names in the header of a CSV file; none if it is not in UTF-8."""
+    with file.open("rb") as lines:
+        try:
+            return tuple(next(csv.reader([lines.readline().decode("utf-8-sig")]), ()))
+        except UnicodeDecodeError:
+            return ()
 
 
 def ranges_of_files(footers: dict[str, pa.parquet.FileMetaData]) -> list[RowRange]:
