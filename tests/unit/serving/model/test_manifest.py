@@ -27,6 +27,11 @@ DAMAGED = {
     "weight zero": ({"positive_weight": 0}, "positive_weight: "),
     "weight negative": ({"positive_weight": -1.0}, "positive_weight: "),
     "weight nan": ({"positive_weight": float("nan")}, "positive_weight: "),
+    "slope zero": ({"calibration": {"slope": 0.0, "intercept": 0.0}}, r"calibration.slope: "),
+    "intercept too large": (
+        {"calibration": {"slope": 1.0, "intercept": 701.0}},
+        r"calibration.intercept: ",
+    ),
     "kind unknown": ({"kind": "pickle"}, "kind: "),
     "reference null": ({"reference": None}, "reference: "),
     "version boolean": ({"format_version": True}, "format_version"),
