@@ -17,6 +17,7 @@ from steps.evaluation.metrics import Floats, Labels, row_losses
 
 FOLDS, SEED = 5, 0
 ITERATIONS = 100
+IDENTITY = Calibration(slope=1.0, intercept=0.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     whole = fit_calibration(y, scores)
     if whole is None:
         return uncalibrated(scores, "no positive slope fits")
-    cross_fitted = _cross_fitted(y, scores)
+    cross_fitted = _cross_fitted(y, scores, whole)
     if cross_fitted is None:
         return uncalibrated(scores, "no positive slope fits some of the rows")
     before, after = (row_losses(y, each)["log_loss"] for each in (scores, cross_fitted))
@@ -82,7 +83,7 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     )
 
 
-def fit_calibration(y: Labels, scores: Floats) -> Calibration | None:
+def fit_calibration(y: Labels, scores: Floats, start: Calibration = IDENTITY) -> Calibration | None:
     """Return the slope and intercept of least log loss; None if the slope is not positive.
 
     There is none either if a threshold separates the classes: the steeper the better then.
@@ -91,6 +92,7 @@ def fit_calibration(y: Labels, scores: Floats) -> Calibration | None:
         y: The labels, shape (n_rows,).
         scores: Probabilities of class 1, shape (n_rows,). Those of exactly 0 and 1 stay what they
             are under any calibration, and are left out.
+        start: Where the search begins.
     """
     inner = (scores > 0) & (scores < 1)
     labels, log_odds = y[inner], np.log(scores[inner] / (1.0 - scores[inner]))
@@ -99,13 +101,13 @@ def fit_calibration(y: Labels, scores: Floats) -> Calibration | None:
         return None
     if positives.min() >= negatives.max() or negatives.min() >= positives.max():
         return None
-    slope, intercept = _least_log_loss(labels, log_odds)
+    slope, intercept = _least_log_loss(labels, log_odds, start)
     if not (np.isfinite(slope) and slope > 0 and abs(intercept) <= LARGEST_INTERCEPT):
         return None
     return Calibration(slope, intercept)
 
 
-def _least_log_loss(y: Labels, log_odds: Floats) -> tuple[float, float]:
+def _least_log_loss(y: Labels, log_odds: Floats, start: Calibration) -> tuple[float, float]:
     """Return slope and intercept of the unpenalised logistic regression on log-odds."""
     signs = np.where(y == 1, 1.0, -1.0)
 
@@ -124,7 +126,7 @@ def _least_log_loss(y: Labels, log_odds: Floats) -> tuple[float, float]:
 
     found = minimize(
         loss,
-        np.array([1.0, 0.0]),
+        np.array([start.slope, start.intercept]),
         jac=gradient,
         hess=hessian,
         method="trust-exact",
@@ -134,12 +136,15 @@ def _least_log_loss(y: Labels, log_odds: Floats) -> tuple[float, float]:
     return slope, intercept
 
 
-def _cross_fitted(y: Labels, scores: Floats) -> Floats | None:
-    """Return scores calibrated on other folds; None if one of them has no calibration."""
+def _cross_fitted(y: Labels, scores: Floats, start: Calibration) -> Floats | None:
+    """Return scores calibrated on other folds; None if one of them has no calibration.
+
+    Each search begins at `start`, the calibration of all rows, which is near.
+    """
     found = np.empty(len(y))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     for rows, held_out in folds.split(scores, y):
-        calibration = fit_calibration(y[rows], scores[rows])
+        calibration = fit_calibration(y[rows], scores[rows], start)
         if calibration is None:
             return None
         found[held_out] = calibrated(scores[held_out], calibration)
