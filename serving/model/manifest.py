@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,10 +11,13 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from serving.errors import ScorerError
 from serving.model.features import ENTITY_ID, Feature
 from serving.model.preparation import Encoding
+from serving.model.probabilities import Calibration
 
 FORMAT_VERSION = 2
 # Ensembles have a folder for each member, which earlier releases do not know.
 ENSEMBLE, ENSEMBLE_FORMAT_VERSION = "ensemble", 3
+# Earlier releases would ignore a calibration, while the threshold is one of calibrated scores.
+CALIBRATED_FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 # The rounding of weights that add up to 1.
 WEIGHTS_TOLERANCE = 1e-9
@@ -62,6 +65,7 @@ class Manifest:
         threshold: scores at or above it are labelled 1.
         threshold_rule: the rule that chose the threshold, such as "ks" or "cost=500:10".
         positive_weight: weight of a positive row in the fit, relative to a negative one.
+        calibration: of the scores, after the correction for `positive_weight`; None for none.
         reference: statistics of the training rows (see `steps.data.feature_statistics`), which
             monitoring needs to recognise values out of their range.
         example: two rows of raw values by column, with ids; empty in earlier releases.
@@ -84,12 +88,24 @@ class Manifest:
     example: dict[str, list[Any]] = field(default_factory=dict)
     reference_rows: dict[str, list[Any]] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
+    calibration: Calibration | None = None
     format_version: int = FORMAT_VERSION
 
     @property
     def model_kinds(self) -> list[str]:
         """The runtimes of its models: one, or one for each member."""
         return [member.kind for member in self.members] or [self.kind]
+
+    def with_calibration(self, calibration: Calibration | None, threshold: float) -> Self:
+        """Return the manifest with a calibration, and a threshold of calibrated scores."""
+        if calibration is None:
+            return replace(self, calibration=None, threshold=threshold)
+        return replace(
+            self,
+            calibration=calibration,
+            threshold=threshold,
+            format_version=CALIBRATED_FORMAT_VERSION,
+        )
 
     def write(self, folder: Path) -> None:
         """Write the manifest to `folder`."""
@@ -119,10 +135,10 @@ class Manifest:
 def _check_version(folder: Path, version: Any) -> None:
     if type(version) is not int or version < 1:
         raise ValueError(f"format_version must be a positive integer, not {version!r}")
-    if version > ENSEMBLE_FORMAT_VERSION:
+    if version > CALIBRATED_FORMAT_VERSION:
         raise ScorerError(
             f"{folder}: scorer format {version} is not supported, only formats up to "
-            f"{ENSEMBLE_FORMAT_VERSION}: update ml-pipes"
+            f"{CALIBRATED_FORMAT_VERSION}: update ml-pipes"
         )
 
 

@@ -1,13 +1,15 @@
 """Portable scorers: folders that score like the models they were exported from.
 
     scorer/
-      manifest.json   features, preparation, threshold, and the correction of raw probabilities
+      manifest.json   features, preparation, threshold; correction and calibration of raw
+                      probabilities
       model.onnx      or model.zip and h2o-genmodel.jar (see `serving.model.runtimes`), or a
                       folder with one of these for each member (see `serving.model.ensemble`)
 
 Loading one requires no training library and runs no code from the folder.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +19,7 @@ import pandas as pd
 from serving.model.ensemble import EnsembleRuntime, preparations_of
 from serving.model.features import FeatureRows, Floats
 from serving.model.manifest import Manifest
-from serving.model.probabilities import correct_prior
+from serving.model.probabilities import calibrated, correct_prior
 from serving.model.runtimes import Runtime, load_runtime
 from serving.model.schema import FeatureSchema
 
@@ -44,6 +46,15 @@ class PortableScorer:
             return cls(manifest, EnsembleRuntime.load(manifest, folder))
         columns = preparations_of(manifest)[0].columns
         return cls(manifest, load_runtime(manifest.kind, folder, columns))
+
+    @property
+    def uncalibrated(self) -> Self:
+        """The same scorer without its calibration."""
+        return self.with_manifest(replace(self.manifest, calibration=None))
+
+    def with_manifest(self, manifest: Manifest) -> Self:
+        """Return the same model with another manifest, of the same features and preparation."""
+        return type(self)(manifest, self._runtime)
 
     @property
     def names(self) -> list[str]:
@@ -73,4 +84,6 @@ class PortableScorer:
 
     def score_matrix(self, matrix: Floats) -> Floats:
         """Return the scores, shape (n_rows,), of a prepared matrix, shape (n_rows, n_columns)."""
-        return correct_prior(self._runtime.probability(matrix), self.manifest.positive_weight)
+        probability = self._runtime.probability(matrix)
+        scores = correct_prior(probability, self.manifest.positive_weight)
+        return calibrated(scores, self.manifest.calibration)

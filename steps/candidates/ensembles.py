@@ -13,28 +13,22 @@ import mlflow
 from serving.errors import ServingError
 from serving.model.ensemble import member_folder
 from serving.model.manifest import ENSEMBLE_FORMAT_VERSION, MANIFEST, Manifest, Member
-from serving.model.probabilities import combine
+from serving.model.probabilities import Calibration, combine
 from serving.model.scorer import PortableScorer
+from steps.candidates.evaluation import log_evaluation, log_summary
+from steps.candidates.exports import Export, FailedExport, check_export, log_export
 from steps.candidates.queries import (
     CONFIGURATION,
     ENSEMBLE,
-    SCORER,
     download_scorer,
+    native_scores,
     read_configuration,
-    validation_scores,
 )
-from steps.candidates.recording import (
-    check_export,
-    log_evaluation,
-    log_export,
-    log_summary,
-    log_verdict,
-    refit_run,
-)
+from steps.candidates.recording import refit_run
 from steps.data.logged_splits import LoggedSplits
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, ks_threshold
-from steps.export.verification import ExportCheck
+from steps.evaluation.platt import learn_calibration
 from steps.runtime.progress import timed
 
 logger = logging.getLogger("ml-pipes")
@@ -70,15 +64,18 @@ def record_ensemble(
     Args:
         members: Its members, candidates with verified exports; their weights add up to 1.
         cross_fitted: Scores of the validation rows by ensembles whose weights were selected on
-            other rows, shape (n_rows,). The threshold is one of them.
+            other rows, shape (n_rows,). The calibration is learned on them, and the threshold is
+            one of them after it.
         splits: The splits of the members.
     """
-    name = f"{ENSEMBLE} {_algorithm(members)}"
+    name, y = f"{ENSEMBLE} {_algorithm(members)}", splits.validation.y
     with mlflow.start_run(run_name=name, nested=True):
-        metrics = log_evaluation(name, cross_fitted, splits, refittable=True)
-        threshold = ks_threshold(splits.validation.y, cross_fitted)
-        export = _log_ensemble(members, splits, threshold, title=name)
-    log_summary(name, metrics, export)
+        with timed("judging"):
+            scaling = learn_calibration(y, cross_fitted)
+        metrics = log_evaluation(name, scaling, cross_fitted, splits, refittable=True)
+        threshold = ks_threshold(y, scaling.scores)
+        verdict = _log_ensemble(members, splits, scaling.calibration, threshold, title=name)
+    log_summary(name, metrics, scaling, verdict)
     logger.info("%s: %s", name, describe(members))
 
 
@@ -87,7 +84,7 @@ def record_ensemble_refit(
 ) -> str:
     """Log an ensemble of refitted members as a child run, and return the run's id.
 
-    The threshold is that of the first fit.
+    Calibration and threshold are those of the first fit.
 
     Args:
         members: The members, with the runs of their refits or, where these failed, first fits.
@@ -96,8 +93,8 @@ def record_ensemble_refit(
     """
     name = f"{ENSEMBLE} {_algorithm(members)}"
     with refit_run(name, splits, refit_of) as (run, first_fit):
-        export = _log_ensemble(members, splits, first_fit.threshold)
-    logger.info("%s: refitted; export %s", name, export)
+        verdict = _log_ensemble(members, splits, first_fit.calibration, first_fit.threshold)
+    logger.info("%s: refitted; export %s", name, verdict)
     run_id: str = run.info.run_id
     return run_id
 
@@ -118,7 +115,11 @@ def _algorithm(members: Sequence[EnsembleMember]) -> str:
 
 
 def _log_ensemble(
-    members: Sequence[EnsembleMember], splits: LoggedSplits, threshold: float, title: str = ""
+    members: Sequence[EnsembleMember],
+    splits: LoggedSplits,
+    calibration: Calibration | None,
+    threshold: float,
+    title: str = "",
 ) -> str:
     """Log the portable scorer of an ensemble; return the result of its check in words."""
     algorithm = _algorithm(members)
@@ -127,16 +128,20 @@ def _log_ensemble(
     mlflow.log_param("members", describe(members))
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as temporary:
         folder = Path(temporary)
-        try:
-            with timed("exporting"), _downloaded(members) as scorers:
-                _assemble(members, scorers, threshold, folder)
-                scorer = PortableScorer.load(folder)
-                check, failures = _verify(scorer, members, scorers, splits)
-        except ServingError as error:
-            return log_verdict([str(error)])
-        mlflow.log_artifacts(temporary, SCORER)
-        log_export(scorer, check, failures, splits.validation, title)
-    return log_verdict(failures)
+        export = _export(members, splits, folder)
+        return log_export(export, calibration, threshold, folder, splits.validation, title)
+
+
+def _export(
+    members: Sequence[EnsembleMember], splits: LoggedSplits, folder: Path
+) -> Export | FailedExport:
+    """Write the portable scorer of an ensemble into `folder`; compare it with the models."""
+    try:
+        with timed("exporting"), _downloaded(members) as scorers:
+            _assemble(members, scorers, folder)
+            return _verify(PortableScorer.load(folder), members, scorers, splits)
+    except ServingError as error:
+        return FailedExport([str(error)])
 
 
 @contextmanager
@@ -146,10 +151,11 @@ def _downloaded(members: Sequence[EnsembleMember]) -> Iterator[list[Path]]:
         yield [stack.enter_context(download_scorer(member.run_id)) for member in members]
 
 
-def _assemble(
-    members: Sequence[EnsembleMember], scorers: Sequence[Path], threshold: float, folder: Path
-) -> None:
-    """Write the portable scorer of an ensemble into `folder`, from those of its members."""
+def _assemble(members: Sequence[EnsembleMember], scorers: Sequence[Path], folder: Path) -> None:
+    """Write the portable scorer of an ensemble into `folder`, from those of its members.
+
+    The members' own calibrations are left out: the ensemble is calibrated as a whole.
+    """
     manifests = [Manifest.read(scorer) for scorer in scorers]
     # Where some members are first fits, the others have the statistics of more rows.
     latest = max(zip(members, manifests, strict=True), key=lambda pair: pair[0].refitted)[1]
@@ -173,7 +179,7 @@ def _assemble(
         kind=ENSEMBLE,
         members=tuple(described),
         positive_weight=1.0,
-        threshold=threshold,
+        calibration=None,
         format_version=ENSEMBLE_FORMAT_VERSION,
     ).write(folder)
 
@@ -183,18 +189,17 @@ def _verify(
     members: Sequence[EnsembleMember],
     scorers: Sequence[Path],
     splits: LoggedSplits,
-) -> tuple[ExportCheck, list[str]]:
-    """Compare an ensemble with its members' models on validation rows.
+) -> Export:
+    """Compare an ensemble with its members' models on validation rows, before calibration.
 
     On edge rows it is compared with their exports, which were verified on them: the models
     themselves run in other steps.
     """
     weights = [member.weight for member in members]
-    native = combine([validation_scores(member.run_id) for member in members], weights)
+    native = combine([native_scores(member.run_id) for member in members], weights)
 
     def score_exports(edge: Split) -> Floats:
-        return combine(
-            [PortableScorer.load(folder).score(edge.frame) for folder in scorers], weights
-        )
+        exports = [PortableScorer.load(folder).uncalibrated for folder in scorers]
+        return combine([export.score(edge.frame) for export in exports], weights)
 
     return check_export(scorer, native, score_exports, splits)

@@ -25,6 +25,8 @@ IMPORTANCE = "importance.csv"
 # The metric of a candidate's run that says what its scores cost; candidates of earlier releases
 # have none.
 SECONDS_PER_ROW = "seconds_per_row"
+# The tag that says how a candidate's scores are calibrated, or why they are not.
+CALIBRATION = "calibration"
 # The engine of candidates that select_champion makes of others.
 ENSEMBLE = "ensemble"
 
@@ -94,12 +96,23 @@ def export_is_verified(run: Run) -> bool:
 
 
 def validation_scores(run_id: str) -> Floats:
-    """Return a candidate's scores of the validation rows, shape (n_rows,)."""
+    """Return a candidate's scores of the validation rows as it is served, shape (n_rows,)."""
+    return _logged_scores(run_id)["score"].to_numpy(np.float64)
+
+
+def native_scores(run_id: str) -> Floats:
+    """Return the scores of a candidate's own model, before calibration, shape (n_rows,)."""
+    scores = _logged_scores(run_id)
+    # Candidates of earlier releases are not calibrated.
+    return scores["native" if "native" in scores else "score"].to_numpy(np.float64)
+
+
+def _logged_scores(run_id: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
         file = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path=SCORES, dst_path=folder
         )
-        return pd.read_parquet(file)["score"].to_numpy(np.float64)
+        return pd.read_parquet(file)
 
 
 def importance_of(run_id: str) -> pd.DataFrame | None:

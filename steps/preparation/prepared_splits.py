@@ -64,6 +64,7 @@ class FittedPreparation:
             features=[name for name in frame.columns if name != self.target],
             target=self.target,
             has_missing=any(f.nullable for f in self.features if f.kind != "category"),
+            in_memory=None,
         )
 
 

@@ -77,13 +77,23 @@ def model_card(
   `{manifest.threshold_rule}` on the validation rows).
 - Prediction log: a server that serves this model logs its predictions to `PREDICTION_LOG_URI`.
 - Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
-{_members(manifest)}{_suspects(data)}{_importance(importance)}{_columns(data)}"""
+{_calibration(manifest)}{_members(manifest)}{_suspects(data)}{_importance(importance)}{_columns(data)}"""
 
 
 def _classes(data: SplitsDescription) -> str:
     negative, positive = data.classes
     because = f", because {data.positive_because}" if data.positive_because else ""
     return f"Class 1 is {as_code(positive)}{because}; class 0 is {as_code(negative)}."
+
+
+def _calibration(manifest: Manifest) -> str:
+    """Return the calibration of the scores; nothing if there is none."""
+    if manifest.calibration is None:
+        return ""
+    return (
+        f"- Calibration (Platt scaling): log-odds times {manifest.calibration.slope:.4g}, plus "
+        f"{manifest.calibration.intercept:.4g}; learned on the validation rows, before the refit.\n"
+    )
 
 
 def _members(manifest: Manifest) -> str:

@@ -22,7 +22,8 @@ def add_ensemble(board: pd.DataFrame, scores: dict[str, Floats], splits: LoggedS
 
     Args:
         board: The leaderboard of the candidates.
-        scores: Their scores of the validation rows, each of shape (n_rows,), by run id.
+        scores: Their scores of the validation rows before calibration, each of shape (n_rows,), by
+            run id. The ensemble is calibrated as a whole.
         splits: Their splits.
     """
     possible = board[board["eligible"] & board["refittable"]]

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,9 @@ import requests
 from serving.log.database.engine import connect
 from serving.log.database.space import INCREMENTAL, compact
 from serving.log.ground_truth import Label
+from serving.model.features import Feature
+from serving.model.manifest import Manifest
+from serving.model.probabilities import Calibration
 from steps.registry import history
 from tests.support.earlier_release import unpack_earlier_release
 from tests.support.log_fixtures import MODEL as OTHER_MODEL
@@ -170,6 +175,16 @@ def test_models_serve_logs_with_shipped_code(earlier, old_rows, database):
         ("2", "mlflow models serve"),
         (OTHER_MODEL.version, "this release"),
     }
+
+
+def test_earlier_code_refuses_calibrated_scorer(earlier, tmp_path):
+    manifest = Manifest("onnx", (Feature("V1"),), threshold=0.5)
+    manifest.with_calibration(Calibration(0.5, -1.0), 0.5).write(tmp_path)
+    (code, *_) = earlier.folder.glob("mlruns/*/models/*/artifacts/code")
+    load = "import sys; from serving.scorer import PortableScorer as S; S.load(sys.argv[1])"
+    command = [sys.executable, "-c", load, str(tmp_path)]
+    done = subprocess.run(command, cwd=code, capture_output=True, text=True)
+    assert "has scorer format 4, this code reads up to 1: update ml-pipes" in done.stderr
 
 
 def test_monitor_measures_drift_and_performance(earlier, old_rows, database):

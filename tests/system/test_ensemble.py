@@ -16,7 +16,12 @@ from steps.batch.input import read_input
 from steps.batch.job import ScoringJob
 from steps.batch.scoring import SPARK_SETTINGS, score_table
 from steps.candidates.ensembles import EnsembleMember, read_members
-from steps.candidates.queries import download_scorer, importance_of, validation_scores
+from steps.candidates.queries import (
+    download_scorer,
+    importance_of,
+    native_scores,
+    validation_scores,
+)
 from steps.data.logged_splits import open_splits
 from steps.evaluation.metrics import evaluate, ks_threshold
 from steps.runtime.spark_session import spark_session
@@ -53,7 +58,7 @@ class Selected:
         scores = []
         for member in self.members:
             with download_scorer(member.run_id) as folder:
-                scores.append(PortableScorer.load(folder).score(self.rows))
+                scores.append(PortableScorer.load(folder).uncalibrated.score(self.rows))
         return combine(scores, [member.weight for member in self.members])
 
 
@@ -77,7 +82,7 @@ def selected(completed_run, step_runs, tmp_path_factory):
     (workspace.copy_artifacts(members["h2o"]) / "configuration.json").unlink()
 
     with tracking_in(workspace):
-        chosen = [validation_scores(run_id) for run_id in members.values()]
+        chosen = [native_scores(run_id) for run_id in members.values()]
 
     def weights(y, scores):
         places = [int(np.abs(scores - one).max(axis=1).argmin()) for one in chosen]

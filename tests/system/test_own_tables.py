@@ -13,7 +13,7 @@ import requests
 
 from serving.model.scorer import PortableScorer
 from steps.batch.champion_scorer import load_champion_scorer
-from steps.candidates.queries import ENSEMBLE, download_scorer, validation_scores
+from steps.candidates.queries import ENSEMBLE, download_scorer, native_scores
 from steps.data.logged_splits import open_splits
 from tests.support.log_fixtures import logged_rows
 from tests.support.own_tables import TABLES, OwnTable, own_table
@@ -128,8 +128,8 @@ def test_exports_reproduce_engines_and_champion_is_registered(trained):
             if run.data.tags["engine"] == ENSEMBLE:  # has cross-fitted scores
                 continue
             with download_scorer(run.info.run_id) as folder:
-                scores = PortableScorer.load(folder).score(rows)
-            native = validation_scores(run.info.run_id)
+                scores = PortableScorer.load(folder).uncalibrated.score(rows)
+            native = native_scores(run.info.run_id)
             np.testing.assert_allclose(scores, native, **LIMITS, err_msg=run.info.run_name)
     found = trained.workspace.client.get_model_version_by_alias(MODEL, "champion")
     assert str(found.version) == "1"

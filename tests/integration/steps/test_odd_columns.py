@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from serving.model.scorer import PortableScorer
-from steps.candidates.queries import download_scorer, validation_scores
+from steps.candidates.queries import download_scorer, native_scores
 from steps.data.logged_splits import open_splits
 from tests.support.odd_names import ODD_NAMES
 from tests.support.workspaces import tracking_in
@@ -43,6 +43,6 @@ def test_engine_learns_from_odd_columns(in_process_steps, odd_data, engine):
         for run in candidates:
             assert run.data.tags["proven"] == "true", run.data.tags["export"]
             with download_scorer(run.info.run_id) as scorer:
-                scores = PortableScorer.load(scorer).score(splits.validation.frame)
-            native = validation_scores(run.info.run_id)
+                scores = PortableScorer.load(scorer).uncalibrated.score(splits.validation.frame)
+            native = native_scores(run.info.run_id)
             np.testing.assert_allclose(scores, native, rtol=1e-6, atol=1e-9)

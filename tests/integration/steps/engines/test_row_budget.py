@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from steps.candidates.queries import validation_scores
+from steps.candidates.queries import native_scores
 from steps.data.logged_splits import open_splits
 from steps.engines import pycaret as pycaret_engine
 from tests.support.workspaces import tracking_in
@@ -44,7 +44,7 @@ def test_engine_fits_on_a_sample_with_scores_at_the_rate_of_all_rows(
         assert len(candidates) == 2
         for run in candidates:
             assert run.data.tags["proven"] == "true", run.data.tags["export"]
-            scores = validation_scores(run.info.run_id)
+            scores = native_scores(run.info.run_id)
             assert np.mean(scores) == pytest.approx(validation.mean(), rel=0.5)
 
     refit_of = candidates[0].info.run_id

@@ -18,6 +18,7 @@ from serving.model.explanations import (
 )
 from serving.model.features import Feature
 from serving.model.manifest import Manifest
+from serving.model.probabilities import Calibration
 from serving.model.scorer import PortableScorer
 from tests.support.mixed_model import EXAMPLE, EXAMPLE_MATRIX, WEIGHTS
 
@@ -84,6 +85,21 @@ def test_contributions_to_linear_model_are_exact():
     assert explanation.base == pytest.approx((references @ weights).mean())
     found = list(explanation.contributions.values())
     np.testing.assert_allclose(found, (row - references.mean(0)) * weights, atol=1e-12)
+
+
+def test_calibrated_scores_are_explained():
+    weights, random = np.array([1.0, -2.0, 0.25]), np.random.default_rng(0)
+    references, row = random.normal(size=(25, 3)), random.normal(size=3)
+    scorer = scorer_of(LinearRuntime(weights), 3, references)
+    calibration = Calibration(0.5, -1.25)
+    scorer = scorer.with_manifest(scorer.manifest.with_calibration(calibration, 0.5))
+    rows = rows_of(scorer, [row])
+    scores = scorer.score_rows(rows)
+    (explanation,) = Explainer(scorer).explain(rows, scores)
+    assert explanation.base == pytest.approx(0.5 * (references @ weights).mean() - 1.25)
+    found = list(explanation.contributions.values())
+    np.testing.assert_allclose(found, 0.5 * (row - references.mean(0)) * weights, atol=1e-12)
+    assert math.fsum([explanation.base, *found]) == pytest.approx(log_odds(scores)[0], abs=1e-12)
 
 
 def test_row_is_explained_alike_in_every_request():

@@ -1,11 +1,17 @@
 """Validation of a scorer's manifest."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from serving.errors import ScorerError
-from serving.model.manifest import Manifest
+from serving.model.manifest import (
+    CALIBRATED_FORMAT_VERSION,
+    ENSEMBLE_FORMAT_VERSION,
+    Manifest,
+)
+from serving.model.probabilities import Calibration
 
 pytestmark = pytest.mark.quick
 
@@ -27,6 +33,11 @@ DAMAGED = {
     "weight zero": ({"positive_weight": 0}, "positive_weight: "),
     "weight negative": ({"positive_weight": -1.0}, "positive_weight: "),
     "weight nan": ({"positive_weight": float("nan")}, "positive_weight: "),
+    "slope zero": ({"calibration": {"slope": 0.0, "intercept": 0.0}}, r"calibration.slope: "),
+    "intercept too large": (
+        {"calibration": {"slope": 1.0, "intercept": 701.0}},
+        r"calibration.intercept: ",
+    ),
     "kind unknown": ({"kind": "pickle"}, "kind: "),
     "reference null": ({"reference": None}, "reference: "),
     "version boolean": ({"format_version": True}, "format_version"),
@@ -84,6 +95,23 @@ def test_manifest_is_read_back(tmp_path):
     again = Manifest.read(tmp_path)
     assert (manifest.features, manifest.threshold) == (again.features, 0.5)
     assert [feature.nullable for feature in again.features] == [False, True]
+
+
+def test_calibration_is_read_back_in_a_format_that_earlier_releases_refuse(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(VALID))
+    plain = Manifest.read(tmp_path)
+    assert plain.with_calibration(None, 0.2) == replace(plain, threshold=0.2)
+    plain.with_calibration(Calibration(0.5, -1.25), 0.25).write(tmp_path)
+    again = Manifest.read(tmp_path)
+    assert (again.calibration, again.threshold) == (Calibration(0.5, -1.25), 0.25)
+    assert again.format_version > ENSEMBLE_FORMAT_VERSION
+
+
+def test_newer_format_is_refused(tmp_path):
+    newer = VALID | {"format_version": CALIBRATED_FORMAT_VERSION + 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(newer))
+    with pytest.raises(ScorerError, match="format 5 is not supported"):
+        Manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize("damage", DAMAGED)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from steps.candidates.recording import _statistics
+from steps.candidates.exports import _statistics
 from steps.data.feature_statistics import feature_statistics, merge_statistics
 
 pytestmark = pytest.mark.quick

@@ -8,6 +8,7 @@ import pytest
 
 from serving.model.features import Feature
 from serving.model.manifest import Manifest
+from serving.model.probabilities import Calibration
 from steps.data.splits import SplitsDescription
 from steps.evaluation.intervals import Interval
 from steps.registry.champion_model import Lineage
@@ -30,8 +31,8 @@ COLUMNS = [
 ]
 
 
-def card_of(importance=None, **facts):
-    manifest = Manifest("onnx", (Feature("a|b"),), threshold=0.5)
+def card_of(importance=None, calibration=None, **facts):
+    manifest = Manifest("onnx", (Feature("a|b"),), threshold=0.5, calibration=calibration)
     intervals = dict.fromkeys(TEST, Interval(0.4, 0.6))
     data = SplitsDescription(**DATA | facts)
     outcome = "Promoted because it is the first"
@@ -51,6 +52,11 @@ def test_model_card_names_classes_columns_and_suspects():
     page = model_card_page(card, {})
     assert "<td>a|b</td>" in page
     assert "<td>left out: an id</td>" in page
+
+
+def test_model_card_names_the_calibration():
+    assert "log-odds times 0.5, plus -1.25;" in card_of(calibration=Calibration(0.5, -1.25))
+    assert "Calibration" not in card_of()
 
 
 def test_model_card_names_the_ten_most_important_columns():
