@@ -66,7 +66,10 @@ def select_champion(
                 log_champion_history(model_name)
                 update_description(model_name)
     if model.refit_error:
-        raise EngineFailedError(f"{winner.engine} could not refit the winner: {model.refit_error}")
+        kept = "; using its first fit" if model.run_id == winner.run_id else ""
+        raise EngineFailedError(
+            f"{winner.engine} could not refit the winner{kept}: {model.refit_error}"
+        )
 
 
 def lineage_of(winner: Candidate, model_run_id: str, metric: str, data_run_id: str) -> Lineage:

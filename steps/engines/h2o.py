@@ -232,6 +232,9 @@ def _configuration(model: Any, algorithm: str) -> Configuration | None:
             "lambda_": best["lambda_best"],
             "lambda_search": False,
         }
+    if parameters.get("tree_method") == "approx":
+        # On several nodes, XGBoost's choice for "auto", which H2O refuses if it is asked for.
+        parameters["tree_method"] = model.params["tree_method"]["input"]
     return {"algo": model.algo, "name": algorithm, "parameters": parameters}
 
 

@@ -53,7 +53,14 @@ def h2o_server(url: str, cells: int = 0) -> Iterator[None]:
     except (H2OError, OSError) as error:
         if not isinstance(error, H2OError) and not str(error).startswith(FAILED_JOB):
             raise  # an error of a file or of the tracking store
-        raise EngineError(f"H2O failed: {one_line(error)}") from error
+        raise EngineError(f"H2O failed: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of an error in one line; that of H2O's response if it has one."""
+    response = error.args[0] if error.args else None
+    message = getattr(response, "msg", "")  # the first line of its text names a Java class
+    return one_line(EngineError(message) if message else error)
 
 
 @contextmanager

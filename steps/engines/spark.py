@@ -5,7 +5,6 @@ mlflow run . -e train_spark -P data_run_id=RUN_ID -P spark_master=spark://host:7
 """
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +39,7 @@ from steps.engines.base import (
     TrainedModel,
     run_engine,
 )
+from steps.engines.spark_files import SharedFolder, shared_folder
 from steps.evaluation.metrics import Floats, Labels
 from steps.export.onnx_graphs import linear_graph, write_onnx
 from steps.export.tree_ensembles import Tree, ensemble_graph
@@ -75,12 +75,17 @@ class SparkEngine(Engine):
         self._seed = seed
         self._master = master
         self._spark: SparkSession
+        self._folder: SharedFolder
 
     @contextmanager
     def running(self, splits: PreparedSplits) -> Iterator[None]:
-        """Provide a Spark session."""
+        """Provide a Spark session, and a folder that its workers share with this machine."""
         partitions = max(MIN_PARTITIONS, ceil(len(splits.training) / ROWS_PER_PARTITION))
-        with spark_session(self._master, _partition_settings(partitions)) as self._spark:
+        settings = _partition_settings(partitions)
+        with (
+            spark_session(self._master, settings, shares_files=False) as self._spark,
+            shared_folder(self._spark, self._master) as self._folder,
+        ):
             yield
 
     def search(self, splits: PreparedSplits) -> Iterator[TrainedModel]:
@@ -101,7 +106,7 @@ class SparkEngine(Engine):
                 WEIGHT, F.when(F.col(rows.target) == 1, weight).otherwise(1.0)
             )
         pipeline = _pipeline(configuration, rows, weighted=weight != 1.0)
-        spark = self._spark
+        spark, shared = self._spark, self._folder
         title = f"Spark fits {configuration['algorithm']} on {rows.name} rows"
         with progress(title), candidate_errors(spark):
             model = pipeline.fit(frame.cache())
@@ -116,17 +121,12 @@ class SparkEngine(Engine):
             configuration=configuration,
             positive_weight=weight,
             predict=predict,
-            log_native=lambda head: _log_native(model, head),
-            export=lambda folder: _export(spark, model, folder, rows),
+            log_native=lambda head: _log_native(shared, model, head),
+            export=lambda folder: _export(shared, model, folder, rows),
         )
 
     def _read(self, split: Split) -> DataFrame:
-        return self._spark.read.parquet(_local_uri(split.file))
-
-
-def _local_uri(path: Path) -> str:
-    # Not Path.as_uri: Spark takes percent-encoded characters for themselves.
-    return f"file://{path}"
+        return self._spark.read.parquet(self._folder.uri_of(split.file))
 
 
 def _partition_settings(partitions: int) -> dict[str, int]:
@@ -189,16 +189,17 @@ def _probability(model: PipelineModel, frame: DataFrame) -> Floats:
     return columns.toPandas().sort_values(ROW)["score"].to_numpy(np.float64)
 
 
-def _log_native(model: PipelineModel, rows: pd.DataFrame) -> None:
+def _log_native(shared: SharedFolder, model: PipelineModel, rows: pd.DataFrame) -> None:
     mlflow.spark.log_model(
         model,
         artifact_path="native",
+        dfs_tmpdir=shared.model_folder,
         signature=mlflow.models.infer_signature(rows),
         pip_requirements=pinned("pyspark", "pandas", "numpy"),
     )
 
 
-def _export(spark: SparkSession, model: PipelineModel, folder: Path, rows: Split) -> str:
+def _export(shared: SharedFolder, model: PipelineModel, folder: Path, rows: Split) -> str:
     imputer: Any = model.stages[0]
     classifier = model.stages[-1]
     width = len(rows.features)
@@ -206,44 +207,43 @@ def _export(spark: SparkSession, model: PipelineModel, folder: Path, rows: Split
     if rows.has_missing:
         medians = imputer.surrogateDF.first()
         fill = np.array([medians[name] for name in rows.features])
-    write_onnx(_convert(spark, classifier, width), folder, width, fill=fill)
+    write_onnx(_convert(shared, classifier, width), folder, width, fill=fill)
     return "onnx"
 
 
-def _convert(spark: SparkSession, classifier: Any, width: int) -> onnx.ModelProto:
+def _convert(shared: SharedFolder, classifier: Any, width: int) -> onnx.ModelProto:
     """Return the float64 ONNX graph of a classifier."""
     match classifier:
         case LogisticRegressionModel():
             return linear_graph(classifier.coefficients.toArray(), classifier.intercept)
         case GBTClassificationModel():
-            trees = _trees(spark, classifier)
+            trees = _trees(shared, classifier)
             weighted = [
                 replace(tree, value=tree.value * weight)
                 for tree, weight in zip(trees, classifier.treeWeights, strict=True)
             ]
             # Spark's log loss is log(1 + exp(-2 y F)) with y -1 or 1, so F is half the log-odds.
             return ensemble_graph(weighted, width, scale=2.0, logistic=True)
-    trees = _trees(spark, classifier)
+    trees = _trees(shared, classifier)
     return ensemble_graph(trees, width, scale=1 / len(trees))
 
 
-def _trees(spark: SparkSession, classifier: Any) -> list[Tree]:
+def _trees(shared: SharedFolder, classifier: Any) -> list[Tree]:
     """Return the trees of a Spark model, from the table of nodes that it saves."""
-    with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
-        path = f"{_local_uri(Path(folder))}/model"
-        classifier.write().save(path)
-        table = spark.read.parquet(f"{path}/data")
-        if "nodeData" in table.columns:  # an ensemble: a column more, and one level deeper
-            table = table.select("treeID", "nodeData.*")
-        else:
-            table = table.withColumn("treeID", F.lit(0))
-        nodes = table.select(
-            "treeID", "id", "prediction", "leftChild", "rightChild",
-            F.col("split.featureIndex").alias("feature"),
-            F.col("split.leftCategoriesOrThreshold")[0].alias("threshold"),
-            F.col("impurityStats")[1].alias("positives"),
-            F.aggregate("impurityStats", F.lit(0.0), lambda a, b: a + b).alias("rows"),
-        ).toPandas()  # fmt: skip
+    uri = shared.new_uri()
+    classifier.write().save(uri)
+    table = shared.spark.read.parquet(f"{uri}/data")
+    if "nodeData" in table.columns:  # an ensemble: a column more, and one level deeper
+        table = table.select("treeID", "nodeData.*")
+    else:
+        table = table.withColumn("treeID", F.lit(0))
+    nodes = table.select(
+        "treeID", "id", "prediction", "leftChild", "rightChild",
+        F.col("split.featureIndex").alias("feature"),
+        F.col("split.leftCategoriesOrThreshold")[0].alias("threshold"),
+        F.col("impurityStats")[1].alias("positives"),
+        F.aggregate("impurityStats", F.lit(0.0), lambda a, b: a + b).alias("rows"),
+    ).toPandas()  # fmt: skip
     regression = isinstance(classifier, GBTClassificationModel)
     trees = []
     for _, tree in nodes.sort_values(["treeID", "id"]).groupby("treeID"):

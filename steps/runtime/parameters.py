@@ -122,7 +122,8 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "spark_master": Parameter(
         non_empty,
-        "Spark master URL; the workers must share this machine's temporary folder (`TMPDIR`)",
+        "Spark master URL; the workers must share this machine's temporary folder (`TMPDIR`) or, "
+        "to train, read and write the artifacts of runs",
     ),
     "h2o_url": Parameter(click.STRING, "URL of an H2O cluster to use instead of a local server"),
     "data_run_id": Parameter(non_empty, "run of a finished `load_data`"),

@@ -40,15 +40,20 @@ EXECUTOR_SECONDS = 60
 
 
 @contextmanager
-def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSession]:
+def spark_session(
+    master: str, settings: dict[str, Any], *, shares_files: bool = True
+) -> Iterator[SparkSession]:
     """Provide a Spark session; stop it and its Java process on exit.
 
     Args:
         master: A Spark master URL, such as local[*] or spark://HOST:PORT.
         settings: Additional Spark settings.
+        shares_files: Whether the workers must see this machine's temporary folder; if not, the
+            caller is the first to call `workers_see`.
 
     Raises:
-        EngineError: Spark cannot be reached or started, fails, or ends early.
+        EngineError: Spark cannot be reached or started, fails, or ends early; or its workers do
+            not see the temporary folder.
     """
     _check_master(master)
     use_java()
@@ -56,8 +61,9 @@ def spark_session(master: str, settings: dict[str, Any]) -> Iterator[SparkSessio
         spark = _start(master, settings, folder)
         gateway: Any = spark.sparkContext._gateway
         try:
-            if not master.startswith("local["):
-                _check_workers(spark, master)
+            needs_check = shares_files and not master.startswith("local[")
+            if needs_check and not workers_see(spark, master, tempfile.gettempdir()):
+                raise not_shared(master)
             yield spark
         except (Py4JError, PySparkException, OSError) as error:
             if _has_ended(gateway):
@@ -135,19 +141,19 @@ def _check_master(master: str) -> None:
     raise EngineError(f"spark_master: no Spark answers at {master}; it must be spark://HOST:PORT")
 
 
-def _check_workers(spark: SparkSession, master: str) -> None:
-    """Run a job on each worker to check its versions and that it shares this machine's files.
+def workers_see(spark: SparkSession, master: str, folder: str) -> bool:
+    """Return whether all workers see the files that this machine writes into `folder`.
 
-    Spark and MLflow save models through files that all workers must see.
+    The job that finds out also checks the versions of the workers.
 
     Raises:
-        EngineError: A check failed, or no worker is available.
+        EngineError: The job failed, or no worker is available.
     """
     needed = f"Spark {pyspark.__version__} with Python {sys.version_info[0]}.{sys.version_info[1]}"
     context = spark.sparkContext
     visible: list[bool] = []
     checked = 0
-    with tempfile.NamedTemporaryFile(prefix="ml-pipes-") as file:
+    with tempfile.NamedTemporaryFile(prefix="ml-pipes-", dir=folder) as file:
         name = file.name
 
         def sees(_: Iterable[int]) -> Iterable[bool]:  # runs on workers, without this project
@@ -168,11 +174,15 @@ def _check_workers(spark: SparkSession, master: str) -> None:
                 f"spark_master: a first job on {master} failed; its workers must run {needed}: "
                 f"{cause_of(error)}"
             ) from None
-    if not all(visible):
-        raise EngineError(
-            f"spark_master: the workers of {master} do not see {tempfile.gettempdir()}: set TMPDIR "
-            "to a folder that this machine shares with all of them"
-        )
+    return all(visible)
+
+
+def not_shared(master: str, alternative: str = "") -> EngineError:
+    """Return the error for workers that do not see this machine's temporary folder."""
+    return EngineError(
+        f"spark_master: the workers of {master} do not see {tempfile.gettempdir()}: set TMPDIR "
+        f"to a folder that this machine shares with all of them{alternative}"
+    )
 
 
 def _executors(context: SparkContext) -> int:

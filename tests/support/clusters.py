@@ -59,5 +59,5 @@ def cluster_size(url: str) -> int:
     """Return the number of nodes, 0 if nothing answers."""
     try:
         return int(requests.get(f"{url}/3/Cloud", timeout=5).json()["cloud_size"])
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return 0

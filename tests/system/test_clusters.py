@@ -8,14 +8,15 @@ from typing import Any
 
 import pyspark
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from serving.model.java import use_java
 from steps.runtime.errors import EngineError
 from steps.runtime.ports import free_port
 from steps.runtime.spark_session import spark_session
 from tests.support.clusters import background_process, cluster_size, h2o_nodes
-from tests.support.project import PROJECT
 from tests.support.waiting import wait_until
+from tests.support.workspaces import repeatable_metrics, run_arguments
 
 SPARK = Path(pyspark.__file__).parent
 
@@ -47,10 +48,12 @@ def spark_cluster(folder: Path, *around_worker: str, workers: int = 2) -> Iterat
         yield url
 
 
-def train_on_cluster(workspace, steps, entry_point: str, **cluster: str) -> list[Any]:
+def train_on_cluster(
+    workspace, steps, entry_point: str, environment: dict[str, str] | None = None, **cluster: str
+) -> list[Any]:
     """Train on a cluster; return the candidates."""
-    data_run_id = steps["load_data"].info.run_id
-    done = workspace.run(entry_point, data_run_id=data_run_id, profile="quick", **cluster)
+    parameters = {"data_run_id": steps["load_data"].info.run_id, "profile": "quick"} | cluster
+    done = workspace.mlflow(*run_arguments(entry_point, parameters), **environment or {})
     assert done.returncode == 0, done.stderr
     (run, *_) = workspace.runs(f"attributes.run_name = '{entry_point}'")
     return workspace.children(run.info.run_id)
@@ -87,27 +90,56 @@ def test_spark_trains_on_standalone_cluster(workspace, step_runs, tmp_path):
     assert {candidate.data.tags["proven"] for candidate in candidates} == {"true"}
 
 
+def hiding(*folders: Path) -> list[str]:
+    """Return the beginning of a command that does not see these folders."""
+    mounts = [f"mount -t tmpfs none {folder}" for folder in folders]
+    return ["unshare", "--mount", "bash", "-c", " && ".join([*mounts, 'exec "$@"']), "-"]
+
+
+@pytest.fixture
+def hidden(tmp_path):
+    """A temporary folder of the steps that workers do not see, and that of MLflow's models."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can hide a folder from a process")
+    folder, models = tmp_path / "hidden", Path("/tmp/mlflow")
+    folder.mkdir()
+    models.mkdir(exist_ok=True)
+    return folder, models
+
+
+def artifacts_of(run: Any) -> Path:
+    return Path(local_file_uri_to_path(run.info.artifact_uri))
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from a process")
-def test_spark_workers_without_shared_folder_are_one_line(workspace, step_runs, tmp_path):
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    hide = ["unshare", "--mount", "bash", "-c", f'mount -t tmpfs none {shared} && exec "$@"', "-"]
-    with spark_cluster(tmp_path, *hide) as master:
-        arguments = {
-            "data_run_id": step_runs["load_data"].info.run_id,
-            "profile": "quick",
-            "spark_master": master,
-        }
-        options = [part for item in arguments.items() for part in ("-P", "=".join(item))]
-        project = str(PROJECT)
-        done = workspace.mlflow(
-            "run", project, "-e", "train_spark", "--env-manager", "local", *options,
-            TMPDIR=str(shared),
-        )  # fmt: skip
+def test_spark_workers_without_shared_folder_use_artifacts(workspace, step_runs, tmp_path, hidden):
+    with spark_cluster(tmp_path, *hiding(*hidden)) as master:
+        candidates = train_on_cluster(
+            workspace, step_runs, "train_spark", {"TMPDIR": str(hidden[0])}, spark_master=master
+        )
+    here = workspace.children(step_runs["train_spark"].info.run_id)
+    metrics = {run.info.run_name: repeatable_metrics(run) for run in candidates}
+    assert metrics == {run.info.run_name: repeatable_metrics(run) for run in here}
+    assert len(metrics) == 4
+    for candidate in candidates:
+        assert list(artifacts_of(candidate).glob("native/sparkml/stages/*/data/*.parquet"))
+    (run, *_) = workspace.runs("attributes.run_name = 'train_spark'")
+    assert "spark_files" not in {file.name for file in artifacts_of(run).iterdir()}
+    assert "read the splits from file:///" in (artifacts_of(run) / "step.log").read_text()
+
+
+@pytest.mark.slow
+def test_spark_workers_without_any_shared_folder_are_one_line(
+    workspace, step_runs, tmp_path, hidden
+):
+    parameters = {"data_run_id": step_runs["load_data"].info.run_id, "profile": "quick"}
+    with spark_cluster(tmp_path, *hiding(hidden[0], workspace.folder)) as master:
+        arguments = run_arguments("train_spark", parameters | {"spark_master": master})
+        done = workspace.mlflow(*arguments, TMPDIR=str(hidden[0]))
     assert done.returncode != 0
     (line,) = [one for one in done.stderr.splitlines() if one.startswith("ml-pipes: ")]
-    assert f"the workers of {master} do not see {shared}: set TMPDIR" in line
+    assert f"the workers of {master} do not see {hidden[0]}: set TMPDIR" in line
+    assert f"can read and write: they do not see {workspace.folder}" in line
 
 
 @pytest.mark.slow

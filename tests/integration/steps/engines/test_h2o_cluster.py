@@ -1,12 +1,13 @@
-"""A shared H2O cluster: others' frames stay, ours go."""
+"""A shared H2O cluster: others' frames stay, ours go; refits on it."""
 
 import h2o
 import pytest
 import requests
-from h2o.estimators import H2OGradientBoostingEstimator
+from h2o.estimators import H2OGradientBoostingEstimator, H2OXGBoostEstimator
 
 from steps.engines.h2o import H2OEngine
 from steps.engines.h2o_cluster import h2o_cluster, own_name
+from steps.runtime.errors import EngineError
 from tests.support.clusters import h2o_nodes
 from tests.support.waiting import wait_until
 
@@ -66,3 +67,29 @@ def test_interrupted_step_cancels_its_jobs(cluster, others_frame, small_splits):
         interrupt_training(cluster, small_splits)
     assert running_jobs(cluster) == []
     assert keys(cluster) == {others_frame}
+
+
+@pytest.mark.slow
+def test_xgboost_of_two_nodes_is_fitted_again(small_splits, tmp_path):
+    """Several nodes choose a method for XGBoost's trees that H2O refuses as a parameter."""
+    with h2o_nodes(tmp_path, 2) as url:
+        engine = H2OEngine("quick", seed=7, url=url)
+        with engine.running(small_splits):
+            model = H2OXGBoostEstimator(ntrees=5, min_rows=1, col_sample_rate=0.8, seed=7)
+            frame = engine._frame(small_splits.training)
+            model.train(x=small_splits.names, y=small_splits.target, training_frame=frame)
+            first = engine._trained(model, "XGBoost_1")
+            again = engine.fit(first.configuration, small_splits.training)
+            assert model.actual_params["tree_method"] == "approx"
+            scores = first.scores(small_splits.validation)
+            assert (again.scores(small_splits.validation) == scores).all()
+    assert len(set(scores)) > 1
+
+
+def test_refused_parameters_are_one_line(cluster, small_splits):
+    parameters = {"tree_method": "approx", "col_sample_rate": 0.8}
+    configuration = {"algo": "xgboost", "name": "XGBoost_1", "parameters": parameters}
+    engine = H2OEngine("quick", seed=7, url=cluster)
+    reason = "^H2O failed: Illegal argument.* approx is not supported with"
+    with pytest.raises(EngineError, match=reason), engine.running(small_splits):
+        engine.fit(configuration, small_splits.training)
