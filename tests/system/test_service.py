@@ -39,7 +39,11 @@ def concurrent_requests(server, ask, callers=6):
         while not stop.is_set():
             try:
                 answers.append(ask(session, caller))
-            except (requests.ConnectionError, requests.ReadTimeout):
+            except (
+                requests.ConnectionError,
+                requests.ReadTimeout,
+                requests.exceptions.ChunkedEncodingError,  # killed within an answer
+            ):
                 return  # the server is gone
 
     with ThreadPoolExecutor(callers) as pool:
