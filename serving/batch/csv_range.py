@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 
+from serving.batch.malformed_lines import wrong_length
 from serving.batch.parts import ROWS_AT_ONCE
 from serving.errors import InputError, one_line
-from serving.model.values import must_be, parse_text, quoted
+from serving.model.values import must_be, parse_text
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,7 @@ class CsvRange:
             ),
         )
         for row in malformed:
-            raise InputError(
-                f"row {row.number - 1}: must have one value for each of {row.expected_columns} "
-                f"columns, not {quoted(row.text)}"
-            )
+            raise InputError(wrong_length(row.text, row.number - 1, row.expected_columns))
         if len(table) != sum(map(bool, lines.splitlines())):
             row = _row_with_line_end(table)
             raise InputError(f"row {row}: a value has a line end, or a quote is not closed")

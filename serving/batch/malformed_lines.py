@@ -45,4 +45,9 @@ def _broken_rule(line: str, batch: pa.RecordBatch, row: int, features: list[str]
             return f"column {name}, row {row}: {must_be('a number', given[name])}"
     if len(values) == len(parsed):
         return ""
-    return f"row {row}: must have one value for each of {len(parsed)} columns, not {quoted(line)}"
+    return wrong_length(line, row, len(parsed))
+
+
+def wrong_length(line: str, row: int, n_columns: int) -> str:
+    """Return the rule that a line with more or fewer values than the header breaks."""
+    return f"row {row}: must have one value for each of {n_columns} columns, not {quoted(line)}"

@@ -177,9 +177,7 @@ class PredictionLog:
             InputError: `before` is not the cursor of a page.
             LogUnavailableError: the log is unavailable.
         """
-        return self._if_available(
-            lambda: self._reader.read(lambda connection: read_page(connection, before, limit))
-        )
+        return self._read(lambda connection: read_page(connection, before, limit))
 
     def counts(self) -> Counts:
         """Return the numbers of stored predictions and labels.
@@ -208,7 +206,10 @@ class PredictionLog:
             counts = self._counter.count(connection, most_counted)
             return counts, read_page(connection, None, recent).predictions
 
-        return self._if_available(lambda: self._reader.read(read))
+        return self._read(read)
+
+    def _read(self, query: Callable[[sa.Connection], T]) -> T:
+        return self._if_available(lambda: self._reader.read(query))
 
     def _if_available(self, action: Callable[[], T]) -> T:
         self._health.check_log()

@@ -1,15 +1,13 @@
 """Quick reads of the prediction log on connections that stay open."""
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from serving.log.database.engine import READ_ONLY
-from serving.log.database.watched_connection import WatchedConnection, was_lost_while_idle
+from serving.log.database.watched_connection import WatchedConnection, repeat_if_lost
 
 # A read that PostgreSQL has not answered by then is aborted.
 READ_SECONDS = 10.0
@@ -36,13 +34,8 @@ class LogReader:
             SQLAlchemyError: the log cannot be read, or does not answer in time.
         """
         connection = self._take()
-        started = time.monotonic()
         try:
-            return _run(connection, query)
-        except DBAPIError as error:
-            if not was_lost_while_idle(error, started):
-                raise
-            return _run(connection, query)
+            return repeat_if_lost(lambda: _run(connection, query))
         finally:
             self._idle.append(connection)
 

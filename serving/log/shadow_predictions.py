@@ -4,14 +4,13 @@ They are not part of an answer, so their commits do not wait for the disk, and t
 spool. A log of an earlier release gets the table when the first rows are written.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from serving.log.database.engine import connect
 from serving.log.database.migrations import lock_upgrades
@@ -22,7 +21,7 @@ from serving.log.database.schema import (
     predictions,
     shadow_predictions,
 )
-from serving.log.database.watched_connection import WatchedConnection, was_lost_while_idle
+from serving.log.database.watched_connection import WatchedConnection, repeat_if_lost
 from serving.log.queries import latest_of_each
 from serving.log.recovery import StuckConnectionWatch
 
@@ -59,13 +58,7 @@ class ShadowLog:
         Raises:
             SQLAlchemyError: the log is unavailable.
         """
-        started = time.monotonic()
-        try:
-            self._write_once(rows)
-        except DBAPIError as error:
-            if not was_lost_while_idle(error, started):
-                raise
-            self._write_once(rows)
+        repeat_if_lost(lambda: self._write_once(rows))
 
     def _write_once(self, rows: Sequence[ShadowPrediction]) -> None:
         try:

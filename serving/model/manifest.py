@@ -98,14 +98,8 @@ class Manifest:
 
     def with_calibration(self, calibration: Calibration | None, threshold: float) -> Self:
         """Return the manifest with a calibration, and a threshold of calibrated scores."""
-        if calibration is None:
-            return replace(self, calibration=None, threshold=threshold)
-        return replace(
-            self,
-            calibration=calibration,
-            threshold=threshold,
-            format_version=CALIBRATED_FORMAT_VERSION,
-        )
+        version = CALIBRATED_FORMAT_VERSION if calibration else self.format_version
+        return replace(self, calibration=calibration, threshold=threshold, format_version=version)
 
     def write(self, folder: Path) -> None:
         """Write the manifest to `folder`."""

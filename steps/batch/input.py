@@ -130,6 +130,13 @@ def _files(spark: SparkSession, uri: str) -> list[str]:
     return [row["path"] for row in found]
 
 
+def _local_paths(files: Sequence[str]) -> list[str]:
+    """Return the paths of local files in order; none if any file is remote."""
+    if not all(file.startswith(LOCAL_SCHEME) for file in files):
+        return []
+    return sorted(file.removeprefix(LOCAL_SCHEME) for file in files)
+
+
 def _is_parquet(spark: SparkSession, file: str) -> bool:
     """Return True if a file starts with Parquet's magic number."""
     sc: Any = spark.sparkContext
@@ -166,10 +173,8 @@ def _footers(files: list[str]) -> dict[str, pa.parquet.FileMetaData]:
     Raises:
         DataError: a file is truncated or not Parquet.
     """
-    if not all(file.startswith(LOCAL_SCHEME) for file in files):
-        return {}
     footers = {}
-    for file in sorted(file.removeprefix(LOCAL_SCHEME) for file in files):
+    for file in _local_paths(files):
         try:
             footers[file] = pa.parquet.read_metadata(file)
         except (OSError, pa.ArrowInvalid) as error:
@@ -181,8 +186,8 @@ def _ranges(table: DataFrame, footers: dict[str, pa.parquet.FileMetaData]) -> li
     """Divide local Parquet files into parts.
 
     Returns:
-        The parts, or None if only Spark can read the table: CSV, remote files, files with
-        different columns, or partition columns taken from folder names.
+        The parts, or None if only Spark can read the table: remote files, files with different
+        columns, or partition columns taken from folder names.
     """
     if not footers:
         return None
@@ -203,11 +208,9 @@ def _csv_ranges(
         The parts, or None if only Spark can read the table: remote or compressed files, files
         with other headers than the table, or partition columns taken from folder names.
     """
-    if not all(file.startswith(LOCAL_SCHEME) for file in files):
-        return None
-    paths = sorted(Path(file.removeprefix(LOCAL_SCHEME)) for file in files)
+    paths = list(map(Path, _local_paths(files)))
     names = tuple(name for name in table.columns if name != MALFORMED_LINE)
-    if any(path.suffix in COMPRESSED or _header(path) != names for path in paths):
+    if not paths or any(path.suffix in COMPRESSED or _header(path) != names for path in paths):
         return None
     numbers = tuple(feature.name for feature in features if feature.is_plain)
     sizes = [path.stat().st_size for path in paths]

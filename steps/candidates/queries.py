@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 import numpy as np
@@ -95,24 +96,38 @@ def export_is_verified(run: Run) -> bool:
     return run.data.tags[EXPORT_IS_VERIFIED] == "true"
 
 
-def validation_scores(run_id: str) -> Floats:
-    """Return a candidate's scores of the validation rows as it is served, shape (n_rows,)."""
-    return _logged_scores(run_id)["score"].to_numpy(np.float64)
+class ValidationScores(NamedTuple):
+    """A candidate's scores of the validation rows, each of shape (n_rows,).
+
+    Attributes:
+        served: As the candidate is served.
+        native: Of its own model, before calibration.
+    """
+
+    served: Floats
+    native: Floats
 
 
-def native_scores(run_id: str) -> Floats:
-    """Return the scores of a candidate's own model, before calibration, shape (n_rows,)."""
-    scores = _logged_scores(run_id)
-    # Candidates of earlier releases are not calibrated.
-    return scores["native" if "native" in scores else "score"].to_numpy(np.float64)
-
-
-def _logged_scores(run_id: str) -> pd.DataFrame:
+def read_scores(run_id: str) -> ValidationScores:
+    """Return a candidate's scores of the validation rows."""
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
         file = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path=SCORES, dst_path=folder
         )
-        return pd.read_parquet(file)
+        scores = pd.read_parquet(file)
+    # Candidates of earlier releases are not calibrated.
+    native = "native" if "native" in scores else "score"
+    return ValidationScores(*(scores[name].to_numpy(np.float64) for name in ("score", native)))
+
+
+def validation_scores(run_id: str) -> Floats:
+    """Return a candidate's scores of the validation rows as it is served, shape (n_rows,)."""
+    return read_scores(run_id).served
+
+
+def native_scores(run_id: str) -> Floats:
+    """Return the scores of a candidate's own model, before calibration, shape (n_rows,)."""
+    return read_scores(run_id).native
 
 
 def importance_of(run_id: str) -> pd.DataFrame | None:

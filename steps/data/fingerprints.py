@@ -145,7 +145,7 @@ class RowFingerprints:
         if keys is None:
             times = splits.times_of(split) if self.until else None
             ids = splits.ids_of(split) if self.has_ids else None
-            keys = record_hashes(split.read()[features], split.y, times, ids)
+            keys = record_hashes(split.frame[features], split.y, times, ids)
         return ~_are_in(keys, self.hashes)
 
     def write(self, file: Path) -> None:

@@ -14,7 +14,7 @@ from steps.candidates.queries import (
     SECONDS_PER_ROW,
     candidates_of,
     export_is_verified,
-    native_scores,
+    read_scores,
     validation_scores,
 )
 from steps.data.logged_splits import LoggedSplits
@@ -68,9 +68,9 @@ def rank_candidates(
     """
     digests = splits.description.digests
     board = build_leaderboard(training_run_ids, digests, metric)
-    scores = {run_id: validation_scores(run_id) for run_id in board["run_id"]}
-    native = {run_id: native_scores(run_id) for run_id in board["run_id"]}
-    if add_ensemble(board, native, splits):
+    logged = {run_id: read_scores(run_id) for run_id in board["run_id"]}
+    scores = {run_id: each.served for run_id, each in logged.items()}
+    if add_ensemble(board, {run_id: each.native for run_id, each in logged.items()}, splits):
         own_run_id = active_run().info.run_id
         board = build_leaderboard([*training_run_ids, own_run_id], digests, metric)
         new = set(board["run_id"]) - scores.keys()

@@ -4,9 +4,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 STUCK_SECONDS = 3.0
 # A connection that fails sooner was lost while idle.
 LOST_WHILE_IDLE_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class WatchedConnection:
@@ -92,6 +94,17 @@ class WatchedConnection:
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
+
+
+def repeat_if_lost(transaction: Callable[[], T]) -> T:
+    """Run a transaction, and once more if its connection was lost before it."""
+    started = time.monotonic()
+    try:
+        return transaction()
+    except DBAPIError as error:
+        if not was_lost_while_idle(error, started):
+            raise
+        return transaction()
 
 
 def was_lost_while_idle(error: DBAPIError, started: float) -> bool:
