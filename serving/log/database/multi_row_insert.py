@@ -1,18 +1,25 @@
-"""Inserts of many rows in few statements."""
+"""Inserts of many rows in few statements.
 
-from collections.abc import Callable, Sequence
+SQLite takes the values of all rows as parameters. For PostgreSQL, the rows are one JSON document,
+which the server reads: its driver would take longer to encode each value than all else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 # The driver's values of one row, in the order of the table's columns.
 Row = tuple[Any, ...]
 
 # Rows in one statement. Few statements, since SQLite's module releases Python's lock around
-# each; few sizes, since each size is prepared once. PostgreSQL takes at most 65,535 values.
+# each; few sizes, since each size is prepared once.
 SIZES = (512, 64, 8, 1)
+ROWS_PER_DOCUMENT = 512
 
 
 def insert_rows(
@@ -32,22 +39,53 @@ def insert_rows(
         ignore_present: Leave a row as it is if there is one with its primary key.
         note_progress: Called after each statement.
     """
+    statements = _of_parameters if connection.dialect.name == "sqlite" else _of_documents
+    for statement, parameters in statements(table, rows):
+        if ignore_present:
+            statement += f" ON CONFLICT ({_names(table.primary_key.columns)}) DO NOTHING"
+        connection.exec_driver_sql(statement, parameters)
+        note_progress()
+
+
+def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
             flat = tuple(chain.from_iterable(rows[start : start + size]))
-            statement = _insert_statement(table, size, connection.dialect.name, ignore_present)
-            connection.exec_driver_sql(statement, flat)
-            note_progress()
+            yield _insert_of_parameters(table, size), flat
             start += size
 
 
 @cache
-def _insert_statement(table: sa.Table, size: int, dialect: str, ignore_present: bool) -> str:
-    columns = table.c.keys()
-    values = f"({', '.join(['?' if dialect == 'sqlite' else '%s'] * len(columns))})"
-    key = ", ".join(table.primary_key.columns.keys())
-    return (
-        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {', '.join([values] * size)}"  # noqa: S608
-        f"{f' ON CONFLICT ({key}) DO NOTHING' if ignore_present else ''}"
-    )
+def _insert_of_parameters(table: sa.Table, size: int) -> str:
+    values = f"({', '.join(['?'] * len(table.columns))})"
+    return f"{_insert_into(table)} VALUES {', '.join([values] * size)}"
+
+
+def _of_documents(table: sa.Table, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    names = [str(name) for name in table.columns.keys()]  # noqa: SIM118
+    for start in range(0, len(rows), ROWS_PER_DOCUMENT):
+        some = rows[start : start + ROWS_PER_DOCUMENT]
+        document = orjson.dumps([dict(zip(names, row, strict=True)) for row in some])
+        yield _insert_of_document(table), (document.decode(),)
+
+
+@cache
+def _insert_of_document(table: sa.Table) -> str:
+    values, declared = [], []
+    for name, column in table.columns.items():
+        # JSON is text in the document, and stored as it is.
+        is_json = isinstance(column.type, sa.JSON)
+        type_ = "text" if is_json else column.type.compile(postgresql.dialect())
+        values.append(f"{name}::json" if is_json else name)
+        declared.append(f"{name} {type_}")
+    source = f"json_to_recordset(%s::json) AS rows ({', '.join(declared)})"
+    return f"{_insert_into(table)} SELECT {', '.join(values)} FROM {source}"  # noqa: S608
+
+
+def _insert_into(table: sa.Table) -> str:
+    return f"INSERT INTO {table.name} ({_names(table.columns)})"
+
+
+def _names(columns: Any) -> str:
+    return ", ".join(columns.keys())

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serving.errors import InputError, LogUnavailableError, RequestConflictError
@@ -40,6 +41,28 @@ def test_record_stores_every_column(log, uri):
     assert (last["model_name"], last["model_version"], last["run_id"]) == ("fraud", "3", "run")
     assert last["features"] == {"V1": 2.0, "V2": None}
     assert last["source"] == "test"
+
+
+def test_values_are_stored_exactly(log, uri):
+    """In requests of one row and of several statements."""
+    random = np.random.default_rng(0)
+    values = [0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 2**53, "", "null", 'Zoë\\n"ß" 👍']
+    values += random.normal(size=1_200).tolist()
+    sent = [
+        replace(row, entity_id=f"Zoë \\ {row.row_index}", score=score, features={"β": value})
+        for row, score, value in zip(
+            prediction_rows(len(values)), random.random(len(values)).tolist(), values, strict=True
+        )
+    ]
+    alone = replace(sent[0], prediction_id="f" * 36, entity_id=None)
+    log.record(sent, MODEL, "test")
+    log.record([alone], MODEL, "test")
+    found = stored_rows(uri)
+    names = ("prediction_id", "entity_id", "row_index", "score", "features")
+    for name in names:
+        expected = [getattr(row, name) for row in [*sent, alone]]
+        assert [row[name] for row in found] == expected, name
+    assert len({row["created_at"] for row in found[:-1]}) == 1
 
 
 def test_retry_returns_stored_answer(log, uri):
