@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql
 # The driver's values of one row, in the order of the table's columns.
 Row = tuple[Any, ...]
 
-# Rows in one statement. Few statements, since SQLite's module releases Python's lock around
-# each; few sizes, since each size is prepared once.
-SIZES = (512, 64, 8, 1)
+# Rows in one statement of SQLite. Few statements, since its module releases Python's lock around
+# each; few sizes, since each is prepared once, and the module keeps 128 statements.
+SIZES = (512, 256, 128, 64, *range(32, 0, -1))
 ROWS_PER_DOCUMENT = 512
 
 
