@@ -9,7 +9,8 @@ too, and gets the features of the test rows, but not their target. The metrics o
 computed by the same code. The seconds of a system are those of its whole process, with imports.
 
 A cell is one table, seed and system. Its result is a file in `--folder`; a cell that has one is not
-run again. The peers run in environments of their own, which are created at first use.
+run again, nor, with `--resume`, one of a table and seed that is complete in the last report. The
+peers run in environments of their own, which are created at first use.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import SubprocessError
@@ -44,6 +46,7 @@ from steps.runtime.mlproject import PROJECT
 FAILURES = (OSError, ValueError, SubprocessError, MlflowException, PipelineError)
 FOLDER = Path(tempfile.gettempdir()) / "ml-pipes-peers"
 TABLES = "titanic,breast_cancer,loanapp,creditcard"
+REPORT = "peers.json"
 EXPERIMENT = "0"  # MLflow's default
 # Seconds beyond three times its limit after which a peer is ended.
 GRACE = 300
@@ -56,6 +59,7 @@ GRACE = 300
 @click.option("--profile", default="full", type=click.Choice(["full", "quick"]))
 @click.option("--limit-factor", default=1.0, help="The peers' limit, in seconds of ml-pipes.")
 @click.option("--retry", is_flag=True, help="Run failed cells again.")
+@click.option("--resume", is_flag=True, help="Keep the complete cells of the report in --output.")
 @click.option("--report", is_flag=True, help="Run nothing; report the cells that there are.")
 @click.option("--folder", default=FOLDER, type=Path, help="For runs and cells.")
 @click.option("--output", default=PROJECT / "docs", type=Path, help="For the report.")
@@ -66,6 +70,7 @@ def main(
     profile: str,
     limit_factor: float,
     retry: bool,
+    resume: bool,
     report: bool,
     folder: Path,
     output: Path,
@@ -74,13 +79,15 @@ def main(
     chosen = systems.split(",")
     if unknown := set(chosen) - set(SYSTEMS):
         raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(SYSTEMS)}")
+    if resume:
+        restore(output / REPORT, folder)
     if not report:
         for table in tables.split(","):
             for seed in map(int, seeds.split(",")):
                 run_cells(table, seed, chosen, profile, limit_factor, retry, folder)
     cells = list(read_cells(folder))
     click.echo(markdown(cells))
-    (output / "peers.json").write_text(json.dumps(cells, indent=1) + "\n")
+    (output / REPORT).write_text(json.dumps(cells, indent=1) + "\n")
     (output / "peers.png").write_bytes(as_png(picture(cells)))
 
 
@@ -89,6 +96,21 @@ def read_cells(folder: Path) -> Iterator[Cell]:
     cells = [json.loads(file.read_text()) for file in folder.glob("*/*/*.json")]
     order = SYSTEMS.index
     yield from sorted(cells, key=lambda c: (c["table"], c["seed"], order(c["system"])))
+
+
+def restore(report: Path, folder: Path) -> None:
+    """Write the cells of a report to `folder`, for each table and seed that it has no cell of.
+
+    Peers need the run of ml-pipes, which a report lacks: all systems must be there.
+    """
+    found: dict[Path, list[Cell]] = defaultdict(list)
+    for result in json.loads(report.read_text()):
+        found[folder / result["table"] / str(result["seed"])].append(result)
+    for workspace, cells in found.items():
+        if len(cells) == len(SYSTEMS) and not workspace.exists():
+            workspace.mkdir(parents=True)
+            for result in cells:
+                write_cell(workspace / f"{result['system']}.json", result)
 
 
 def run_cells(
@@ -136,10 +158,15 @@ def cell(file: Path, facts: Cell, retry: bool, run: Callable[[], Cell]) -> Cell:
     except FAILURES as error:
         result = {"error": error_line(error)}
     done = facts | {"load": load} | result
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(done, indent=1) + "\n")
-    part.replace(file)
+    write_cell(file, done)
     return done
+
+
+def write_cell(file: Path, result: Cell) -> None:
+    """Write the result of a cell, whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.replace(file)
 
 
 def error_line(error: Exception) -> str:
@@ -172,6 +199,7 @@ def run_ml_pipes(table: str, seed: int, profile: str, workspace: Path) -> Cell:
         "seconds": round(seconds, 1),
         "run_id": newest.info.run_id,
         "champion": f"{tags['engine']} {tags['algorithm']}",
+        "revision": tags.get("mlflow.source.git.commit", "")[:7],
     }
 
 

@@ -1,6 +1,7 @@
 """Cells and report of `benchmarks.peers`, and what a peer is given."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_finished_cells_are_not_run_again(folder):
     done = run(folder, "--tables", "a,b", "--seeds", "42", "--profile", "quick")
     assert done.exit_code == 0
     assert before == {file: file.read_bytes() for file in folder.glob("*/42/*.json")}
+
+
+def test_complete_cells_of_a_report_can_be_kept(folder):
+    write_cell(folder, "incomplete", "flaml", {"roc_auc": 0.99})
+    run(folder, "--report")
+    write_cell(folder, "b", OURS, {"roc_auc": 0.75})  # newer than the report
+    for table in ("a", "incomplete"):
+        shutil.rmtree(folder / table)
+    done = run(folder, "--report", "--resume")
+    assert not (folder / "incomplete").exists()
+    assert "| a | ml-pipes | 1 | 0.9500 |" in done.output
+    assert "| b | ml-pipes | 1 | 0.7500 |" in done.output
 
 
 def test_missing_cells_are_run_and_failures_do_not_stop_others(folder):
