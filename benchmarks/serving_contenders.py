@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+import psutil
 import requests
 import sqlalchemy as sa
 
@@ -187,10 +188,21 @@ def _running_at(port: int, contender: Contender, folder: Path) -> Iterator[None]
         _wait_for_response(process, port, directory / "output")
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _kill(process)
         shutil.rmtree(directory)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a server with its group, and its workers that have groups of their own, as BentoML's."""
+    workers: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # it has failed
+        workers = psutil.Process(process.pid).children(recursive=True)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    process.wait()
 
 
 def _empty_database(uri: str) -> None:
