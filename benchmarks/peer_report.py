@@ -53,7 +53,8 @@ def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return the mean rank of each system by each metric.
 
     Only tables and seeds for which every system has a cell count. A system that failed there ranks
-    last. The 95 % intervals are percentiles of a bootstrap of these tables and seeds, NaN for one.
+    last. The 95 % intervals are percentiles of a bootstrap of the tables, each with all its seeds,
+    which share rows; NaN for one table.
 
     Returns:
         Columns `mean`, `low`, `high` and `cells` by system and metric.
@@ -64,14 +65,14 @@ def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
         ranks = _ranks(cells, names, metric, more_is_better)
         random = np.random.default_rng(0)
         for system in names:
-            values = ranks[system].to_numpy()
-            count = len(values)
-            mean = values.mean() if count else np.nan
+            by_table = ranks[system].groupby(level="table")
+            sums, counts = by_table.sum().to_numpy(), by_table.size().to_numpy()
             low = high = np.nan
-            if count > 1:
-                drawn = random.integers(0, count, (REPEATS, count))
-                low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-            rows.append((system, metric, mean, low, high, count))
+            if len(counts) > 1:
+                drawn = random.integers(0, len(counts), (REPEATS, len(counts)))
+                means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+                low, high = np.percentile(means, [2.5, 97.5])
+            rows.append((system, metric, ranks[system].mean(), low, high, len(ranks)))
     columns = ["system", "metric", "mean", "low", "high", "cells"]
     return pd.DataFrame(rows, columns=columns).set_index(["system", "metric"])
 
@@ -85,8 +86,10 @@ def _ranks(
     for cell in cells:
         value = worst if "error" in cell else cell[metric]
         by_key.setdefault((cell["table"], cell["seed"]), {})[cell["system"]] = value
-    complete = [values for values in by_key.values() if set(values) == set(names)]
-    return pd.DataFrame(complete, columns=list(names)).rank(axis=1, ascending=not more_is_better)
+    complete = {key: values for key, values in by_key.items() if set(values) == set(names)}
+    index = pd.MultiIndex.from_tuples(complete, names=["table", "seed"]) if complete else None
+    found = pd.DataFrame(list(complete.values()), index, columns=list(names))
+    return found.rank(axis=1, ascending=not more_is_better)
 
 
 @drawing()

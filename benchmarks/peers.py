@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import SubprocessError
@@ -82,6 +82,7 @@ def main(
     if resume:
         restore(output / REPORT, folder)
     if not report:
+        check_names_differ(tables.split(","))
         for table in tables.split(","):
             for seed in map(int, seeds.split(",")):
                 run_cells(table, seed, chosen, profile, limit_factor, retry, folder)
@@ -92,10 +93,41 @@ def main(
 
 
 def read_cells(folder: Path) -> Iterator[Cell]:
-    """Yield the cells in `folder`, by table, seed and system."""
+    """Yield the cells in `folder`, by table, seed and system.
+
+    Peers that were not run beside the present run of ml-pipes are left out.
+    """
     cells = [json.loads(file.read_text()) for file in folder.glob("*/*/*.json")]
+    runs = {(c["table"], c["seed"]): c.get("run_id") for c in cells if c["system"] == OURS}
     order = SYSTEMS.index
-    yield from sorted(cells, key=lambda c: (c["table"], c["seed"], order(c["system"])))
+    for c in sorted(cells, key=lambda c: (c["table"], c["seed"], order(c["system"]))):
+        run = runs.get((c["table"], c["seed"]))
+        if run is None or c.get("run_id") == run:
+            yield c
+
+
+def check_names_differ(tables: list[str]) -> None:
+    """Check that no two tables share a name, and with it their cells.
+
+    Raises:
+        BadParameter: Some do.
+    """
+    names = Counter(map(name_of, tables))
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise click.BadParameter(f"several tables are called {', '.join(repeated)}")
+
+
+def name_of(table: str) -> str:
+    """Return the name of a table, without its folder and its target."""
+    return Path(table.partition(":")[0]).stem
+
+
+def source_of(table: str) -> str:
+    """Return the name of a table in a package, or a digest of a file's rows and target."""
+    file, colon, target = table.rpartition(":")
+    if not colon or not Path(file).is_file():
+        return table
+    return hashlib.sha256(Path(file).read_bytes() + target.encode()).hexdigest()[:12]
 
 
 def restore(report: Path, folder: Path) -> None:
@@ -123,10 +155,14 @@ def run_cells(
     folder: Path,
 ) -> None:
     """Run the missing cells of a table and a seed: ml-pipes first, whose run the peers need."""
-    name, _, _ = table.partition(":")
-    workspace = folder / Path(name).stem / str(seed)
+    workspace = folder / name_of(table) / str(seed)
     workspace.mkdir(parents=True, exist_ok=True)
-    facts = {"table": workspace.parent.name, "seed": seed, "cores": os.cpu_count()}
+    facts = {
+        "table": name_of(table),
+        "source": source_of(table),
+        "seed": seed,
+        "cores": os.cpu_count(),
+    }
     mine = cell(
         workspace / f"{OURS}.json",
         facts | {"system": OURS, "profile": profile},

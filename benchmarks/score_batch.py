@@ -11,7 +11,6 @@ a median of all rounds.
 
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,10 @@ from pathlib import Path
 
 import click
 import pandas as pd
-import psutil
 import pyarrow as pa
 import pyarrow.parquet
 
+from benchmarks.peak_memory import PeakMemory
 from serving.batch.output import PartWriter
 from serving.batch.parts import ROWS_AT_ONCE, RowRange
 from steps.batch.champion_scorer import ChampionScorer, load_champion_scorer
@@ -36,36 +35,6 @@ from steps.runtime.spark_session import spark_session
 
 REPEATS = (1, 10, 40)
 COLUMNS = ["rows", "seconds", "rows/s", "scorer alone, rows/s", "ratio", "limit", "CSV"]
-
-
-class PeakMemory:
-    """Peak memory (PSS) of this process and its children while the context is open, in MB."""
-
-    INTERVAL_SECONDS = 0.5
-
-    def __enter__(self) -> "PeakMemory":
-        self.megabytes = 0.0
-        self._done = threading.Event()
-        self._sampler = threading.Thread(target=self._sample)
-        self._sampler.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._sampler.join()
-
-    def _sample(self) -> None:
-        root = psutil.Process()
-        while not self._done.wait(self.INTERVAL_SECONDS):
-            processes = [root, *root.children(recursive=True)]
-            self.megabytes = max(self.megabytes, sum(map(_pss_megabytes, processes)))
-
-
-def _pss_megabytes(process: psutil.Process) -> float:
-    try:
-        return process.memory_full_info().pss / 1e6
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +130,7 @@ def main(model: str, threads: int, rounds: int, repeats: tuple[int, ...]) -> Non
                     measured.append(benchmark.measure(times, parquet, csv))
                 with PeakMemory() as peak:  # in a round of its own, as sampling takes time
                     benchmark.spark_seconds(parquet)
-                peaks[times * len(rows)] = peak.megabytes
+                peaks[times * len(rows)] = peak.bytes / 1e6
     table = pd.DataFrame(measured, columns=COLUMNS).groupby("rows").median()
     table["peak MB"] = pd.Series(peaks)
     click.echo(table.to_string(float_format=lambda value: f"{value:,.2f}"))

@@ -14,18 +14,17 @@ import os
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import click
 import duckdb
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet
 from matplotlib.figure import Figure
 
+from benchmarks.peak_memory import PeakMemory
 from steps.plots.style import as_png, drawing
 from steps.runtime.mlproject import PROJECT
 
@@ -109,43 +108,17 @@ def measure_step(workspace: Path, entry_point: str, **parameters: str) -> tuple[
     command = ["mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", "local"]
     options = [word for item in parameters.items() for word in ("-P", "=".join(item))]
     start = time.monotonic()
-    with subprocess.Popen(
-        [*command, *options], cwd=workspace, env=environment, stderr=subprocess.PIPE
-    ) as process:
-        peak = Peak(process.pid)
+    with (
+        subprocess.Popen(
+            [*command, *options], cwd=workspace, env=environment, stderr=subprocess.PIPE
+        ) as process,
+        PeakMemory(process.pid) as peak,
+    ):
         _, errors = process.communicate()
     seconds = time.monotonic() - start
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, stderr=errors.decode())
-    return seconds, peak.stop() / 1e9
-
-
-class Peak(threading.Thread):
-    """The largest memory of a process with all processes below it."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._root = psutil.Process(pid)
-        self._largest = 0
-        self._stopped = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        """Look every 0.2 s."""
-        while not self._stopped.wait(0.2):
-            total = 0
-            try:
-                for process in (self._root, *self._root.children(recursive=True)):
-                    total += process.memory_full_info().pss
-            except psutil.Error:  # it has ended
-                continue
-            self._largest = max(self._largest, total)
-
-    def stop(self) -> int:
-        """Return the largest memory, in bytes."""
-        self._stopped.set()
-        self.join()
-        return self._largest
+    return seconds, peak.bytes / 1e9
 
 
 @drawing()

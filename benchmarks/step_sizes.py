@@ -63,7 +63,7 @@ def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[
         file.write_text(json.dumps(done))
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     seconds, gigabytes = (statistics.median(values) for values in zip(*done, strict=True))
-    result = {"seconds": round(seconds, 1), "gigabytes": round(gigabytes, 2), "runs": repeat}
+    result = {"seconds": round(seconds, 1), "gigabytes": round(gigabytes, 2), "runs": len(done)}
     results[f"{count} {step}"] = result
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
     click.echo(f"{step}, {count:,} rows: {result}")

@@ -47,6 +47,12 @@ class Violation:
         return f"{location}: {self.rule}"
 
 
+def field_path(location: Sequence[str | int]) -> str:
+    """Return `labels[3].label` for pydantic's location ("labels", 3, "label")."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
 class InvalidFieldsError(InputError):
     """Input with invalid fields; the first 20 are named."""
 

@@ -52,13 +52,15 @@ class EnsembleRuntime:
         preparations = preparations_of(manifest)
         ends = np.cumsum([0, *(len(preparation.columns) for preparation in preparations)])
         slices = [slice(int(start), int(end)) for start, end in pairwise(ends)]
-        runtimes, columns, own = [], [], 0
+        runtimes, columns, with_own = [], [], 0
         for place, member in enumerate(manifest.members):
-            own += member.encodings is not None
-            which = own if member.encodings is not None else 0
-            names = preparations[which].columns
+            prepared_by = 0
+            if member.encodings is not None:
+                with_own += 1
+                prepared_by = with_own
+            names = preparations[prepared_by].columns
             runtimes.append(load_runtime(member.kind, member_folder(folder, place), names))
-            columns.append(slices[which])
+            columns.append(slices[prepared_by])
         return cls(manifest.members, runtimes, columns)
 
     def probability(self, matrix: Floats) -> Floats:

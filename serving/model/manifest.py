@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from serving.errors import ScorerError
+from serving.errors import ScorerError, field_path
 from serving.model.features import ENTITY_ID, Feature
 from serving.model.preparation import Encoding
 from serving.model.probabilities import Calibration
@@ -186,12 +186,6 @@ def _check_members(manifest: Manifest) -> None:
 def _described(error: ValidationError) -> str:
     """Return each invalid field with its rule."""
     return "; ".join(
-        f"{_path(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+        f"{field_path(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
         for problem in error.errors(include_input=False, include_url=False)
     )
-
-
-def _path(location: Sequence[str | int]) -> str:
-    """Return `features[3].name` for ("features", 3, "name")."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".")

@@ -19,6 +19,7 @@ from serving.errors import (
     RequestConflictError,
     ServingError,
     Violation,
+    field_path,
 )
 
 logger = logging.getLogger("ml-pipes")
@@ -115,15 +116,9 @@ RULES = {
 
 def violations_of(errors: Sequence[Any]) -> list[Violation]:
     """Return pydantic's errors as violations."""
-    return [Violation(_path(error["loc"]), _rule(error)) for error in errors]
+    return [Violation(field_path(error["loc"]) or "body", _rule(error)) for error in errors]
 
 
 def _rule(error: Any) -> str:
     rule: str = RULES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return rule[:1].lower() + rule[1:]
-
-
-def _path(location: Sequence[str | int]) -> str:
-    """Return `labels[3].label` for ("labels", 3, "label")."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".") or "body"

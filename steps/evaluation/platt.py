@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.model_selection import StratifiedKFold
 
 from serving.model.probabilities import LARGEST_INTERCEPT, Calibration, calibrated
 from steps.evaluation.metrics import Floats, Labels, row_losses
+from steps.evaluation.stratified_folds import stratified_folds
 
-FOLDS, SEED = 5, 0
 ITERATIONS = 100
 IDENTITY = Calibration(slope=1.0, intercept=0.0)
 
@@ -142,8 +141,7 @@ def _cross_fitted(y: Labels, scores: Floats, start: Calibration) -> Floats | Non
     Each search begins at `start`, the calibration of all rows, which is near.
     """
     found = np.empty(len(y))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-    for rows, held_out in folds.split(scores, y):
+    for rows, held_out in stratified_folds(y):
         calibration = fit_calibration(y[rows], scores[rows], start)
         if calibration is None:
             return None

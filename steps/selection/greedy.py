@@ -6,15 +6,14 @@ several times.
 """
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from serving.model.probabilities import clipped_log_odds
 from steps.evaluation.metrics import Floats, Labels
+from steps.evaluation.stratified_folds import stratified_folds
 
 MOST_MEMBERS = 5
 # Weights are multiples of one of the shares up to this.
 ROUNDS = 20
-FOLDS, SEED = 5, 0
 
 
 def select_weights(y: Labels, scores: Floats) -> Floats:
@@ -41,8 +40,7 @@ def cross_fitted_scores(y: Labels, scores: Floats) -> Floats:
     """
     signs, log_odds = np.where(y == 1, 1.0, -1.0), clipped_log_odds(scores)
     found = np.empty(len(y))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-    for rows, held_out in folds.split(log_odds.T, y):
+    for rows, held_out in stratified_folds(y):
         weights = _select(signs[rows], log_odds[:, rows])
         found[held_out] = weights @ log_odds[:, held_out]
     return 1.0 / (1.0 + np.exp(-found))

@@ -54,7 +54,7 @@ def choose_threshold(rule: ThresholdRule, y: Labels, scores: Floats) -> float:
         return ks_threshold(y, scores)
     points = OperatingPoints.of(y, scores)
     if rule.name == "cost":
-        return float(points.thresholds[np.argmin(points.cost(*rule.values))])
+        return _cheapest(points, rule)
     (wanted,) = rule.values
     values, best, limit = {
         "alerts": (points.alert_rate, points.alert_rate.min(), "at least"),
@@ -70,6 +70,18 @@ def choose_threshold(rule: ThresholdRule, y: Labels, scores: Floats) -> float:
         )
     best_of = {"alerts": points.alerts, "precision": points.recall, "recall": -points.alerts}
     return float(points.thresholds[reached[np.argmax(best_of[rule.name][reached])]])
+
+
+def _cheapest(points: OperatingPoints, rule: ThresholdRule) -> float:
+    miss, alarm = rule.values
+    costs = points.cost(miss, alarm)
+    lowest, without_alerts = costs.min(), miss * points.positives / points.rows
+    if without_alerts < lowest:
+        raise ParameterError(
+            f"threshold: {rule} is cheapest on the validation rows without any alert: "
+            f"{without_alerts:.4g} per row, and at least {lowest:.4g} with alerts"
+        )
+    return float(points.thresholds[np.argmin(costs)])
 
 
 def write_threshold(scorer: Path, threshold: float, rule: ThresholdRule) -> None:

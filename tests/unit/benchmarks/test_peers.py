@@ -29,13 +29,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_cell(folder, table, system, result):
-    facts = {"table": table, "seed": 42, "system": system, "profile": "quick", "cores": 2}
+def write_cell(folder, table, system, result, seed=42):
+    facts = {"table": table, "source": table, "seed": seed, "system": system}
+    facts |= {"profile": "quick", "cores": 2}
     if system != OURS:
         facts |= {"run_id": "1", "limit_factor": 1.0}
     metrics = {"ks": 0.5, "average_precision": 0.5, "log_loss": 0.3, "seconds": 9.0}
     done = facts | ({} if "error" in result else metrics | {"run_id": "1"}) | result
-    file = folder / table / "42" / f"{system}.json"
+    file = folder / table / str(seed) / f"{system}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(done))
 
@@ -61,6 +62,28 @@ def test_one_table_and_seed_has_no_interval(tmp_path):
     for system, auc in zip(SYSTEMS, AUC["a"], strict=True):
         write_cell(tmp_path, "a", system, {"roc_auc": auc})
     assert "| flaml | 4.00 | 2.50 | 2.50 | 2.50 | 1 |" in run(tmp_path, "--report").output
+
+
+def test_intervals_come_from_tables_not_from_their_seeds(folder):
+    """However many seeds: with two tables, a quarter of all draws has the same table twice."""
+    for table, areas in AUC.items():
+        for seed in range(50):
+            for system, auc in zip(SYSTEMS, areas, strict=True):
+                write_cell(folder, table, system, {"roc_auc": auc}, seed)
+    assert "| flaml | 3.00 (2.00 to 4.00) |" in run(folder, "--report").output
+
+
+def test_peers_of_an_earlier_run_are_left_out(folder):
+    write_cell(folder, "a", OURS, {"roc_auc": 0.95, "run_id": "2"})
+    done = run(folder, "--report")
+    assert "| b | flaml |" in done.output
+    assert "| a | flaml |" not in done.output
+
+
+def test_tables_of_one_name_are_refused(folder):
+    done = run(folder, "--tables", "x/bank.csv:deposit,bank.csv:loan")
+    assert done.exit_code == 2
+    assert "several tables are called bank" in done.output
 
 
 def test_failed_systems_rank_last_and_are_named(folder):

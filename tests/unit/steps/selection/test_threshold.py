@@ -74,6 +74,13 @@ def test_unreachable_rule_is_one_line(rule, message):
     assert "\n" not in str(caught.value)
 
 
+def test_cost_below_that_of_any_alert_is_one_line():
+    y, scores = np.array([0, 1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    message = r"cost=1:10 is cheapest .* without any alert: 0.4 per row, and at least 2.2 with"
+    with pytest.raises(ParameterError, match=message):
+        choose_threshold(ThresholdRule.parse("cost=1:10"), y, scores)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "f1", "cost=1", "cost=1:0", "cost=-1:1", "alerts=2", "alerts=0%", "alerts=101%",
