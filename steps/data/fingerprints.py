@@ -1,6 +1,8 @@
 """Fingerprints of the rows that a model has seen, which therefore cannot test it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +18,8 @@ from steps.evaluation.metrics import Labels
 
 Hashes = npt.NDArray[np.uint64]
 FLAGS = ("has_ids", "has_keys")
+# 2 MB.
+HASHES_AT_ONCE = 2**18
 
 
 def row_hashes(frame: pd.DataFrame) -> Hashes:
@@ -24,24 +28,61 @@ def row_hashes(frame: pd.DataFrame) -> Hashes:
     With 64 bits, the probability that any of 2 million new rows collides with one of 10 million
     seen rows is one in a million.
     """
-    return _hashes([frame[name] for name in sorted(frame.columns)])
+    return _hashes((frame[name] for name in sorted(frame.columns)), frame.shape[1])
 
 
-def _hashes(columns: "list[pd.Series[Any]]") -> Hashes:
-    frame = pd.concat(columns, axis=1, keys=range(len(columns)))
-    return pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
+def _hashes(columns: "Iterable[pd.Series[Any]]", count: int) -> Hashes:
+    """Return the hashes of pandas' `hash_pandas_object`, which needs all columns at once.
+
+    Args:
+        columns: the columns, each of shape (n_rows,).
+        count: the number of columns.
+    """
+    hashes: Hashes | None = None
+    multiplier = 1_000_003
+    for place, column in enumerate(columns):
+        of_column = pd.util.hash_array(column.values)
+        if hashes is None:
+            hashes = np.full(len(of_column), 0x345678, np.uint64)
+        hashes ^= of_column
+        hashes *= np.uint64(multiplier)
+        multiplier += 82_520 + 2 * (count - place)
+    assert hashes is not None
+    hashes += np.uint64(97_531)
+    return hashes
 
 
-def _are_in(hashes: Hashes, known: Hashes) -> npt.NDArray[np.bool_]:
-    """Return which hashes are in `known`, which is sorted; NumPy's `isin` would sort both."""
-    if not len(known):
-        return np.zeros(len(hashes), bool)
+def _are_in(hashes: Hashes, parts: Iterable[Hashes]) -> npt.NDArray[np.bool_]:
+    """Return which hashes are in any of the `parts`, each sorted and all in ascending order.
+
+    NumPy's `isin` would need all at once, and sort them.
+    """
     order = np.argsort(hashes)  # of neighbours, the search finds what it reads in the cache
     ascending = hashes[order]
-    places = np.minimum(np.searchsorted(known, ascending), len(known) - 1)
+    are_in = np.zeros(len(hashes), bool)
+    for part in parts:
+        if not len(part):
+            continue
+        first = np.searchsorted(ascending, part[0], "left")
+        end = np.searchsorted(ascending, part[-1], "right")
+        wanted = ascending[first:end]
+        are_in[first:end] |= part[np.searchsorted(part, wanted)] == wanted
     found = np.empty(len(hashes), bool)
-    found[order] = known[places] == ascending
+    found[order] = are_in
     return found
+
+
+@dataclass(frozen=True)
+class StoredHashes:
+    """The sorted hashes of a Parquet file, read in parts: no more than one is in memory."""
+
+    file: Path
+
+    def __iter__(self) -> Iterator[Hashes]:
+        """Yield the hashes in parts."""
+        with pa.parquet.ParquetFile(self.file) as source:
+            for batch in source.iter_batches(HASHES_AT_ONCE, columns=["hash"]):
+                yield batch["hash"].to_numpy()
 
 
 def record_hashes(
@@ -64,12 +105,29 @@ def record_hashes(
     Returns:
         Hashes, shape (n_rows,).
     """
+    return _record_hashes((X[name] for name in sorted(X.columns)), X.shape[1], y, times, ids)
+
+
+def _record_hashes(
+    features: "Iterable[pd.Series[Any]]",
+    count: int,
+    y: Labels,
+    times: "pd.Series[Any] | None",
+    ids: "pd.Series[Any] | None",
+) -> Hashes:
+    """Return the hashes of `record_hashes` from `count` features in the order of their names."""
     record: list[pd.Series[Any]] = [] if ids is None else [ids.astype(object)]
     record.append(pd.Series(y, dtype=np.int64))
     if times is not None:
         record.append(pd.Series(_as_numbers(times)))
-    record += [X[name].reset_index(drop=True) for name in sorted(X.columns)]
-    return _hashes(record)
+    return _hashes(chain(record, features), len(record) + count)
+
+
+def _hashes_of(splits: Splits, split: Split) -> Hashes:
+    """Return the hashes of the records of a split, of which one column at a time is read."""
+    columns = (splits.column(split.name, name).to_pandas() for name in sorted(split.features))
+    times, ids = splits.times_of(split), splits.ids_of(split)
+    return _record_hashes(columns, len(split.features), split.y, times, ids)
 
 
 def _as_numbers(times: "pd.Series[Any]") -> npt.NDArray[Any]:
@@ -84,8 +142,8 @@ class RowFingerprints:
     """The rows that a model was fitted and selected on.
 
     Attributes:
-        hashes: unique hashes of all these records, sorted; and the keys of the rows, if values
-            cannot identify them.
+        hashes: unique hashes of all these records, sorted, in memory or in a file; and the keys
+            of the rows, if values cannot identify them.
         rows: the number of rows that the model was fitted on. Validation rows count only if it
             was refitted.
         until: the latest time of those rows, a number or an ISO 8601 timestamp as text; empty
@@ -94,7 +152,7 @@ class RowFingerprints:
         has_keys: whether `hashes` contains the keys of the rows.
     """
 
-    hashes: Hashes
+    hashes: Hashes | StoredHashes
     rows: int
     until: str
     has_ids: bool = False
@@ -115,12 +173,7 @@ class RowFingerprints:
         until = latest[splits.training.name]
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
-        hashes = [
-            record_hashes(
-                split.read()[split.features], split.y, splits.times_of(split), splits.ids_of(split)
-            )
-            for split in used
-        ]
+        hashes = [_hashes_of(splits, split) for split in used]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
@@ -146,24 +199,30 @@ class RowFingerprints:
             times = splits.times_of(split) if self.until else None
             ids = splits.ids_of(split) if self.has_ids else None
             keys = record_hashes(split.frame[features], split.y, times, ids)
-        return ~_are_in(keys, self.hashes)
+        return ~_are_in(keys, self._parts)
+
+    @property
+    def _parts(self) -> Iterable[Hashes]:
+        return self.hashes if isinstance(self.hashes, StoredHashes) else [self.hashes]
 
     def write(self, file: Path) -> None:
         """Write the fingerprints to a Parquet `file`."""
-        table = pa.table({"hash": self.hashes})
         metadata = {"rows": str(self.rows), "until": self.until}
         metadata |= {name: "true" for name in FLAGS if getattr(self, name)}
-        pa.parquet.write_table(table.replace_schema_metadata(metadata), file)
+        schema = pa.schema([("hash", pa.uint64())], metadata)
+        with pa.parquet.ParquetWriter(file, schema) as writer:
+            for part in self._parts:
+                writer.write_table(pa.table([part], schema), HASHES_AT_ONCE)
 
     @classmethod
     def read(cls, file: Path) -> Self | None:
-        """Read fingerprints from `file`; None if it does not exist."""
+        """Return the fingerprints of `file`, which keeps the hashes; None if it does not exist."""
         if not file.is_file():
             return None
-        table = pa.parquet.read_table(file)
-        metadata = {key.decode(): text.decode() for key, text in table.schema.metadata.items()}
+        found = pa.parquet.read_schema(file).metadata
+        metadata = {key.decode(): text.decode() for key, text in found.items()}
         flags = {name: name in metadata for name in FLAGS}
-        return cls(table["hash"].to_numpy(), int(metadata["rows"]), metadata["until"], **flags)
+        return cls(StoredHashes(file), int(metadata["rows"]), metadata["until"], **flags)
 
     def advance_over(self, other: Self | None) -> str:
         """Return why these rows are newer or more than those of `other`; empty if they are not."""

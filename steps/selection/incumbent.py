@@ -24,7 +24,8 @@ class Incumbent:
 
     Attributes:
         version: Its version in the registry.
-        fingerprints: The rows that it was fitted and selected on; None if its version has none.
+        fingerprints: The rows that it was fitted and selected on, whose hashes can no longer be
+            read; None if its version has none.
         scores: Its scores, shape (n_rows,); None if it cannot score these rows.
         unseen: True for each test row that it was not fitted or selected on, shape (n_rows,).
         problem: The reason if it cannot score these rows.
@@ -84,7 +85,7 @@ def _assess(found: ModelVersion, splits: Splits) -> Incumbent:
             scores = scorer.score(test.frame)
         except (InputError, ScorerError) as error:
             return Incumbent(version, fingerprints, None, unseen, str(error), anchor)
-    if fingerprints is not None:
-        unseen = fingerprints.unseen(splits, test, scorer.names)
+        if fingerprints is not None:
+            unseen = fingerprints.unseen(splits, test, scorer.names)
     threshold = scorer.manifest.threshold
     return Incumbent(version, fingerprints, scores, unseen, anchor=anchor, threshold=threshold)

@@ -1,7 +1,10 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from steps.data import fingerprints
 from steps.data.fingerprints import RowFingerprints, newer, record_hashes, row_hashes
 from steps.data.splits import Splits
 from tests.support import tables
@@ -72,13 +75,54 @@ def test_row_hashes_ignore_the_order_of_rows_and_columns():
     assert len(set(hashes[0])) == 100
 
 
-def test_fingerprints_round_trip(tmp_path):
-    seen = RowFingerprints(np.arange(600, dtype=np.uint64), 600, "20.0")
-    seen.write(tmp_path / "seen.parquet")
-    again = RowFingerprints.read(tmp_path / "seen.parquet")
-    assert (again.rows, again.until) == (600, "20.0")
-    np.testing.assert_array_equal(again.hashes, seen.hashes)
+@pytest.mark.parametrize("missing", [False, True])
+def test_hashes_are_those_that_pandas_gives_to_whole_tables(tmp_path, missing):
+    """Earlier releases computed them so; champions keep theirs."""
+    table = pd.DataFrame(
+        {
+            "Class": np.tile([0, 1], 100),
+            "amount": np.arange(200) / 7,
+            "paid": pd.Series(np.arange(200) % 3 == 0, dtype=object),
+            "job": [f"job {number % 7}" for number in range(200)],
+            "since": pd.date_range("2026-01-01", periods=200, freq="h"),
+        }
+    )
+    if missing:
+        table.loc[::9, ["amount", "paid", "job", "since"]] = None
+    splits = tables.load_frame(table, tmp_path)
+    seen = RowFingerprints.of(splits, refitted=True)
+    expected = []
+    for split in (splits.training, splits.validation):
+        rows = split.read()
+        record = pd.concat([rows[[splits.target]], rows[sorted(splits.names)]], axis=1)
+        expected.append(pd.util.hash_pandas_object(record, index=False))
+        expected.append(splits.row_keys_of(split))
+    assert len(splits.names) == 4
+    np.testing.assert_array_equal(seen.hashes, np.unique(np.concatenate(expected)))
+
+
+@pytest.mark.parametrize("parts", [1, 7, 1000])
+def test_rows_are_recognised_by_a_file_that_is_read_in_parts(
+    splits_of, tmp_path, monkeypatch, parts
+):
+    monkeypatch.setattr(fingerprints, "HASHES_AT_ONCE", parts)
+    splits, file = splits_of(TABLE), tmp_path / "seen.parquet"
+    RowFingerprints.of(splits, refitted=True).write(file)
+    seen = RowFingerprints.read(file)
+    assert (seen.rows, seen.until) == (80, "79.0")
+    assert not seen.unseen(splits, splits.validation, ["V1"]).any()
+    assert seen.unseen(splits, splits.test, ["V1"]).all()
     assert RowFingerprints.read(tmp_path / "none.parquet") is None
+
+
+def test_files_of_earlier_releases_are_read(splits_of, tmp_path):
+    splits, file = splits_of(TABLE), tmp_path / "seen.parquet"
+    hashes = RowFingerprints.of(splits, refitted=False).hashes
+    metadata = {"rows": "60", "until": "59.0", "has_ids": "true"}
+    pq.write_table(pa.table({"hash": hashes}).replace_schema_metadata(metadata), file)
+    seen = RowFingerprints.read(file)
+    assert (seen.rows, seen.until, seen.has_ids, seen.has_keys) == (60, "59.0", True, False)
+    assert not seen.unseen(splits, splits.training, ["V1"]).any()
 
 
 def test_newer_compares_numbers_and_timestamps():
