@@ -183,6 +183,20 @@ def count_rows(connection: sa.Connection, table: sa.Table, limit: int | None = N
     return found
 
 
+def count_predictions(
+    connection: sa.Connection,
+    model_name: str,
+    since: datetime | Cursor | None,
+    until: datetime | None,
+) -> int:
+    """Count the predictions of a model from `since` to before `until`."""
+    query = within(sa.select(sa.func.count()).select_from(predictions), since, until)
+    found: int = connection.execute(
+        query.where(predictions.c.model_name == model_name)
+    ).scalar_one()
+    return found
+
+
 def feature_names(
     connection: sa.Connection, since: datetime | None, until: datetime | None
 ) -> list[str]:

@@ -34,7 +34,6 @@ from steps.evaluation.metrics import (
     METRICS,
     Floats,
     Labels,
-    evaluate,
     ks_threshold,
     threshold_metrics,
 )
@@ -78,7 +77,7 @@ class Estimate:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """All metrics by name."""
-        return evaluate(self.y, self.scores)
+        return {name: self.value(name) for name in METRICS}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -87,7 +86,13 @@ class Estimate:
 
     def value(self, metric: str) -> float:
         """Return a metric."""
-        return float(METRICS[metric](self.y, self.scores))
+        if metric not in self._values:
+            self._values[metric] = float(METRICS[metric](self.y, self.scores))
+        return self._values[metric]
+
+    @cached_property
+    def _values(self) -> dict[str, float]:
+        return {}
 
     def interval(self, metric: str, z: float = Z) -> Interval:
         """Return the interval of a metric.

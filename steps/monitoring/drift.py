@@ -4,14 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from evidently import DataDefinition, Dataset, Report
-from evidently.core.report import Snapshot
-from evidently.metrics import DriftedColumnsCount, ValueDrift
 from scipy.special import logit
 
 from serving.model.manifest import Manifest
@@ -22,6 +19,9 @@ from steps.monitoring.metric_names import metric_names
 from steps.monitoring.psi import Bins, QuantileBins, bins_of, psi
 from steps.monitoring.window import MAX_PERIODS, Window
 from steps.plots.style import LOWEST_SCORE
+
+if TYPE_CHECKING:
+    from evidently.core.report import Snapshot
 
 # With half as many rows, chance alone may make a PSI of 0.2.
 MIN_ROWS = 200
@@ -57,7 +57,7 @@ class Drift:
     periods: pd.DataFrame
     psi_limit: float
     share_limit: float
-    report: Snapshot
+    report: "Snapshot"
 
     @property
     def drifted_features(self) -> list[str]:
@@ -179,14 +179,20 @@ def _evidently_report(
     bins: dict[str, Bins],
     psi_limit: float,
     share_limit: float,
-) -> Snapshot:
+) -> "Snapshot":
     """Run Evidently on a sample of the rows, with bins as categories."""
-    current = features.sample(min(len(features), MAX_ROWS_FOR_EVIDENTLY), random_state=0)
+    # Imported when needed: it takes 0.1 GB, which the reading of the log has freed by then.
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import DriftedColumnsCount, ValueDrift
+
+    count = min(len(features), MAX_ROWS_FOR_EVIDENTLY)
+    chosen = pd.Series(range(len(features))).sample(count, random_state=0).to_numpy()
     definition = DataDefinition(categorical_columns=list(bins))
 
-    def binned(frame: pd.DataFrame) -> Dataset:
-        columns = {name: bins[name].names(frame[name]) for name in bins}
-        return Dataset.from_pandas(pd.DataFrame(columns), data_definition=definition)
+    def binned(frame: pd.DataFrame, places: npt.NDArray[np.int64] | slice) -> Dataset:
+        columns = {name: bins[name].names(frame[name].iloc[places]) for name in bins}
+        # Evidently copies the frame.
+        return Dataset.from_pandas(pd.DataFrame(columns, copy=False), data_definition=definition)
 
     report = Report(
         [
@@ -194,10 +200,10 @@ def _evidently_report(
             *(ValueDrift(column=name, method="psi", threshold=psi_limit) for name in bins),
         ]
     )
-    return report.run(binned(current), binned(reference))
+    return report.run(binned(features, chosen), binned(reference, slice(None)))
 
 
-def _psi_by_feature(report: Snapshot) -> "pd.Series[float]":
+def _psi_by_feature(report: "Snapshot") -> "pd.Series[float]":
     values = {
         metric["config"]["column"]: float(metric["value"])
         for metric in report.dict()["metrics"]

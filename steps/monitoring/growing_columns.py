@@ -9,14 +9,15 @@ import pandas as pd
 
 from steps.data.feature_frames import joined_values
 
-# Enough for the sample of a window: its columns never move.
 FIRST_CAPACITY = 2**19
 
 
 class GrowingColumns:
-    """Columns of a table that grows; none is ever in memory twice."""
+    """Columns of a table that grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = FIRST_CAPACITY) -> None:
+        """Reserve room for `capacity` rows; up to these, no column is ever in memory twice."""
+        self._capacity = capacity
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._parts: dict[str, list[Any]] = {}  # of columns that are no arrays of NumPy
         self._count = 0
@@ -39,20 +40,11 @@ class GrowingColumns:
         array = self._arrays.get(name)
         if array is None or len(array) < size:
             # Pages that are not written take no memory.
-            larger = np.empty(max(2 * size, FIRST_CAPACITY), dtype)
+            larger = np.empty(self._capacity if size <= self._capacity else 2 * size, dtype)
             if array is not None:
                 larger[: self._count] = array[: self._count]
             self._arrays[name] = array = larger
         return array
-
-    def halve(self) -> None:
-        """Leave every other row out."""
-        for array in self._arrays.values():
-            kept = array[: self._count : 2]
-            array[: len(kept)] = kept
-        for name, parts in self._parts.items():
-            self._parts[name] = [joined_values(parts)[::2].copy()]
-        self._count = (self._count + 1) // 2
 
     def frame(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the table; the columns are not copied."""

@@ -75,13 +75,14 @@ class MonitoredChampion:
         own_labelled = rows_where(window.labelled, window.labelled["by_champion"])
         own_rows = rows_where(window.rows, window.rows["by_champion"])
         own_count = round(len(own_rows) / max(len(window.rows), 1) * window.count)
-        return Findings(
-            window,
-            measure_drift(window, self.reference, self.manifest, self.psi_limit, self.drift_share),
-            measure_performance(
-                own_labelled, own_count, self.metric, floor, describe_coverage_bias(own_rows)
-            ),
+        # First, as Evidently, which measures drift, then takes the memory that this frees.
+        performance = measure_performance(
+            own_labelled, own_count, self.metric, floor, describe_coverage_bias(own_rows)
         )
+        drift = measure_drift(
+            window, self.reference, self.manifest, self.psi_limit, self.drift_share
+        )
+        return Findings(window, drift, performance)
 
     def assess_since(self, trigger: RetrainingTrigger, window: Window) -> Findings:
         """Assess what is new since a retraining, with drift relative to its trigger.

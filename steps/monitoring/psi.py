@@ -82,7 +82,8 @@ class QuantileBins:
         """Return the bin of each value, shape (n_rows,), from 0; -1 for missing values."""
         numbers = values.to_numpy(np.float64)
         bins = np.searchsorted(self.edges, numbers, side="left")
-        bins += np.searchsorted(self.frequent, numbers, side="right")
+        if len(self.frequent):
+            bins += np.searchsorted(self.frequent, numbers, side="right")
         return np.where(np.isnan(numbers), MISSING, bins).astype(np.int64)
 
     def names(self, values: "pd.Series[float]") -> npt.NDArray[Any]:

@@ -1,6 +1,7 @@
 """Windows of the prediction log: predictions of one model in a time range."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,14 @@ import pyarrow.compute
 import sqlalchemy as sa
 
 from serving.log.database.schema import predictions
-from serving.log.queries import Cursor, in_order, start_of_last, with_latest_label, within
+from serving.log.queries import (
+    Cursor,
+    count_predictions,
+    in_order,
+    start_of_last,
+    with_latest_label,
+    within,
+)
 from serving.model.features import Feature
 from steps.monitoring.growing_columns import GrowingColumns, in_utc
 from steps.monitoring.logged_features import Mask, typed_columns
@@ -22,11 +30,10 @@ from steps.prediction_log.feature_decoder import FeatureDecoder
 logger = logging.getLogger("ml-pipes")
 
 ROWS_PER_CHUNK = 2_000
-# As often as the sample is thinned out if it has become too large.
-ROWS_PER_CHECK = 10_000
-ROWS_PER_PROGRESS_LINE = 50 * ROWS_PER_CHECK
-# Of more predictions, every k-th is kept in memory. Labelled predictions are all kept.
-MAX_ROWS = 500_000
+ROWS_PER_PROGRESS_LINE = 250 * ROWS_PER_CHUNK
+# Of more predictions, every k-th is kept in memory. Labelled predictions are all kept. Twice as
+# many rows would change the expected PSI of unchanged traffic by 0.00002.
+MAX_ROWS = 250_000
 # More periods would not be legible in the summary picture.
 MAX_PERIODS = 12
 
@@ -115,8 +122,9 @@ def read_window(
     columns = [predictions.c[name] for name in READ]
     query = with_latest_label(connection.dialect.name, columns)
     query = within(query, start, until).where(predictions.c.model_name == model_name)
+    count = count_predictions(connection, model_name, start, until)
     with FeatureDecoder() as decoder:
-        reader = _WindowReader(champion_run_id, features, decoder)
+        reader = _WindowReader(champion_run_id, features, decoder, count)
         reader.add(table_without_rows([*query.selected_columns]))
         for_each_table(connection, query.order_by(*in_order()), ROWS_PER_CHUNK, reader.add)
         return reader.window()
@@ -131,35 +139,29 @@ class _WindowReader:
     """Collects a window from tables of the log."""
 
     def __init__(
-        self, champion_run_id: str | None, features: Sequence[Feature], decoder: FeatureDecoder
+        self,
+        champion_run_id: str | None,
+        features: Sequence[Feature],
+        decoder: FeatureDecoder,
+        expected: int,
     ) -> None:
+        """Prepare for about `expected` predictions; while they are read, more may be logged."""
         self._run_id = champion_run_id
         self._features = features
         self._decoder = decoder
-        self._rows, self._values, self._labelled = (
-            GrowingColumns(),
-            GrowingColumns(),
-            GrowingColumns(),
-        )
-        self._count, self._step = 0, 1
+        self._rows, self._values = GrowingColumns(MAX_ROWS), GrowingColumns(MAX_ROWS)
+        self._labelled = GrowingColumns(expected)
+        self._count, self._step = 0, max(1, math.ceil(expected / MAX_ROWS))
 
     def add(self, table: pa.Table) -> None:
         """Add all labelled rows of a table, and those rows that the sample keeps."""
         places = range(-self._count % self._step, len(table), self._step)
         self._add_rows(table.take(pa.array(places, pa.int64())))
-        self._add_labelled(table.filter(table["true_label"].is_valid()))
+        others = table.drop_columns("features")
+        self._add_labelled(others.filter(others["true_label"].is_valid()))
         self._count += len(table)
-        if self._count % ROWS_PER_CHECK == 0:
-            self._thin_out()
         if len(table) and self._count % ROWS_PER_PROGRESS_LINE == 0:
             logger.info("%s predictions read", f"{self._count:,}")
-
-    def _thin_out(self) -> None:
-        """Keep half as many rows if there are too many."""
-        if len(self._rows) > MAX_ROWS:
-            self._step *= 2
-            self._rows.halve()
-            self._values.halve()
 
     def _add_rows(self, table: pa.Table) -> None:
         logged = table["features"].combine_chunks()
@@ -194,7 +196,6 @@ class _WindowReader:
 
     def window(self) -> Window:
         """Return the window."""
-        self._thin_out()
         values = self._values.frame(feature.name for feature in self._features)
         rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
         return Window(in_utc(rows), values, in_utc(labelled), self._count)

@@ -9,6 +9,7 @@ from serving.log.existing import open_log
 from serving.log.ground_truth import Label
 from serving.log.queries import LabelCounts, count_labels_since
 from serving.model.features import Feature
+from serving.model.prediction import ModelIdentity
 from steps.monitoring import window
 from steps.monitoring.retraining_data import labelled_predictions
 from steps.monitoring.window import read_window
@@ -54,22 +55,23 @@ def test_window_holds_predictions_of_one_model(uri, spool):
 
 @pytest.mark.quick
 def test_large_window_is_an_even_sample(sqlite_uri, spool, monkeypatch):
-    for name, rows in {"ROWS_PER_CHUNK": 3, "ROWS_PER_CHECK": 6, "MAX_ROWS": 10}.items():
+    for name, rows in {"ROWS_PER_CHUNK": 3, "MAX_ROWS": 10}.items():
         monkeypatch.setattr(window, name, rows)
     rows = prediction_rows(50)
     for number, row in enumerate(rows):
         row.features = {"V1": number, "paid": number % 2 == 0, "job": f"job {number % 7}"}
     with open_prediction_log(sqlite_uri) as log:
         log.record(rows, MODEL, "test")
+        log.record(prediction_rows(50), ModelIdentity("other", "1", "run"), "test")
         log.feedback([Label(0, prediction_id=row.prediction_id) for row in rows])
     features = [Feature("V1"), Feature("paid", "boolean"), Feature("job", "category")]
     with open_log(sqlite_uri) as connection:
         read = read_window(connection, "fraud", "run", features, None, None, None)
     assert (read.count, len(read.labelled)) == (50, 50)
-    assert read.features["V1"].tolist() == list(range(0, 50, 8))
-    assert read.features["paid"].all()
-    assert read.features["job"].tolist() == [f"job {number % 7}" for number in range(0, 50, 8)]
-    assert read.rows["score"].tolist() == [0.25 * number for number in range(0, 50, 8)]
+    assert read.features["V1"].tolist() == list(range(0, 50, 5))
+    assert read.features["paid"].tolist() == [number % 2 == 0 for number in range(0, 50, 5)]
+    assert read.features["job"].tolist() == [f"job {number % 7}" for number in range(0, 50, 5)]
+    assert read.rows["score"].tolist() == [0.25 * number for number in range(0, 50, 5)]
 
 
 @pytest.mark.quick
