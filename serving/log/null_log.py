@@ -49,10 +49,6 @@ class NullLog:
         """Refuse: there are no predictions to show."""
         raise LogUnavailableError(OFF, OFF)
 
-    def counts(self) -> NoReturn:
-        """Refuse: there is nothing to count."""
-        raise LogUnavailableError(OFF, OFF)
-
     def overview(self, most_counted: int, recent: int) -> NoReturn:  # noqa: ARG002
         """Refuse: there is nothing to show."""
         raise LogUnavailableError(OFF, OFF)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from serving.errors import LogUnavailableError, one_line, unavailable
-from serving.log.database.engine import READ_ONLY, connect, without_password
+from serving.log.database.engine import connect, without_password
 from serving.log.database.migrations import upgrade
 from serving.log.database.refusal import is_misconfigured
 from serving.log.ground_truth import FeedbackResult, Label, check_label, store_labels
@@ -178,20 +178,6 @@ class PredictionLog:
             LogUnavailableError: the log is unavailable.
         """
         return self._read(lambda connection: read_page(connection, before, limit))
-
-    def counts(self) -> Counts:
-        """Return the numbers of stored predictions and labels.
-
-        Raises:
-            LogUnavailableError: the log is unavailable.
-        """
-
-        def count() -> Counts:
-            # Counting may take longer than reads that are watched.
-            with self._engine.connect().execution_options(**READ_ONLY) as connection:
-                return self._counter.count(connection, None)
-
-        return self._if_available(count)
 
     def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
         """Return the numbers up to a limit, and the newest predictions, from one connection.

@@ -42,11 +42,8 @@ class LogProtocol(Protocol):
     def page(self, before: str | None = None, limit: int = 100) -> Page:
         """Return up to `limit` predictions, newest first."""
 
-    def counts(self) -> Counts:
-        """Return the numbers of stored predictions and labels."""
-
     def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
-        """Return `counts` up to a limit, and the newest predictions."""
+        """Return the numbers of rows up to a limit, and the newest predictions."""
 
     def close(self) -> None:
         """Close the log."""

@@ -176,8 +176,8 @@ def read_page(connection: sa.Connection, before: str | None, limit: int) -> Page
     return Page(rows, str(Cursor(rows[-1].created_at, rows[-1].prediction_id)))
 
 
-def count_rows(connection: sa.Connection, table: sa.Table, limit: int | None = None) -> int:
-    """Count the rows of a table, or the first `limit`."""
+def count_rows(connection: sa.Connection, table: sa.Table, limit: int) -> int:
+    """Count the first `limit` rows of a table."""
     rows = sa.select(sa.literal(1)).select_from(table).limit(limit).subquery()
     found: int = connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
     return found

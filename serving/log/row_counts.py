@@ -21,15 +21,13 @@ class RowCounter:
     def __init__(self) -> None:
         self._full_until: dict[tuple[str, int], float] = {}
 
-    def count(self, connection: sa.Connection, limit: int | None) -> Counts:
-        """Count the predictions and the labels of the log, or the first `limit` of each."""
+    def count(self, connection: sa.Connection, limit: int) -> Counts:
+        """Count the first `limit` predictions of the log, and as many labels."""
         return Counts(
             *(self._count(connection, table, limit) for table in (predictions, ground_truth))
         )
 
-    def _count(self, connection: sa.Connection, table: sa.Table, limit: int | None) -> int:
-        if limit is None:
-            return count_rows(connection, table)
+    def _count(self, connection: sa.Connection, table: sa.Table, limit: int) -> int:
         if time.monotonic() < self._full_until.get((table.name, limit), 0.0):
             return limit
         count = count_rows(connection, table, limit)

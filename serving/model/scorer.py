@@ -62,7 +62,9 @@ class PortableScorer:
         return self.schema.names
 
     def score(self, rows: pd.DataFrame) -> Floats:
-        """Return the probability of class 1 at the training prior, shape (n_rows,).
+        """Return the probability of class 1, shape (n_rows,).
+
+        It is that at the class distribution of the training rows, or of the rows of a calibration.
 
         Args:
             rows: at least the feature columns, in any order; others are ignored.

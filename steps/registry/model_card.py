@@ -72,9 +72,9 @@ def model_card(
   {data.duplicates:,}.
 - Target: {as_code(data.target)}. {_classes(data)}
 - Input: {len(manifest.features)} features, and optionally the id column {as_code(data.id_column)}.
-- Output: `prediction_id`, `score` (probability of class 1 at the training prior) and `label`
-  (1 if the score is at least {manifest.threshold:.6g}, chosen by the rule
-  `{manifest.threshold_rule}` on the validation rows).
+- Output: `prediction_id`, `score` (probability of class 1 at the rate of the
+  {_rate_of(manifest)} rows) and `label` (1 if the score is at least
+  {manifest.threshold:.6g}, chosen by the rule `{manifest.threshold_rule}` on the validation rows).
 - Prediction log: a server that serves this model logs its predictions to `PREDICTION_LOG_URI`.
 - Runs: {", ".join(f"{name} `{run_id}`" for name, run_id in runs.items())}.
 {_calibration(manifest)}{_members(manifest)}{_suspects(data)}{_importance(importance)}{_columns(data)}"""
@@ -84,6 +84,10 @@ def _classes(data: SplitsDescription) -> str:
     negative, positive = data.classes
     because = f", because {data.positive_because}" if data.positive_because else ""
     return f"Class 1 is {as_code(positive)}{because}; class 0 is {as_code(negative)}."
+
+
+def _rate_of(manifest: Manifest) -> str:
+    return "training" if manifest.calibration is None else "validation"
 
 
 def _calibration(manifest: Manifest) -> str:

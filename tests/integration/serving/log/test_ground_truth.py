@@ -29,8 +29,8 @@ def test_last_label_wins(log):
     assert true_labels(log) == {row.prediction_id: 0}
     log.feedback([Label(0, entity_id="card-0"), Label(1, entity_id="card-0")])
     assert true_labels(log) == {row.prediction_id: 1}
-    assert log.counts().labels == 6
-    assert log.counts().predictions == 1
+    assert log.overview(10, 1)[0].labels == 6
+    assert log.overview(10, 1)[0].predictions == 1
 
 
 def test_label_by_entity_id_uses_last_earlier_prediction(log):
@@ -81,7 +81,7 @@ def test_invalid_label_rejects_whole_call(log, rule):
     with pytest.raises(InputError, match=rule) as caught:
         log.feedback([Label(1, entity_id="card-0"), WRONG[rule]])
     assert "labels[1]" in str(caught.value)
-    assert log.counts().labels == 0
+    assert log.overview(10, 1)[0].labels == 0
 
 
 def test_ten_thousand_labels_in_one_call(log):

@@ -55,7 +55,7 @@ def test_export_drains_earlier_spool(spelled_uri, postgres_uri, waiting):
     with open_prediction_log(postgres_uri):
         pass
     with open_log(spelled_uri) as connection:
-        assert count_rows(connection, predictions) == 3
+        assert count_rows(connection, predictions, 10) == 3
 
 
 def test_errors_of_the_caller_are_not_those_of_the_spool(sqlite_uri):
