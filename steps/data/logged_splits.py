@@ -27,6 +27,7 @@ class LoggedSplits(Splits):
 
     def __init__(self, run_id: str, folder: Path) -> None:
         self.run_id = run_id
+        self._downloaded: dict[str, Path] = {}
         try:
             super().__init__(folder)
         except (MlflowException, OSError) as error:
@@ -50,11 +51,13 @@ class LoggedSplits(Splits):
         return {PurePosixPath(artifact.path).name for artifact in found}
 
     def _file(self, name: str) -> Path:
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                run_id=self.run_id, artifact_path=f"{FOLDER}/{name}", dst_path=str(self._folder)
+        if name not in self._downloaded:
+            path = f"{FOLDER}/{name}"
+            file = mlflow.artifacts.download_artifacts(
+                run_id=self.run_id, artifact_path=path, dst_path=str(self._folder)
             )
-        )
+            self._downloaded[name] = Path(file)
+        return self._downloaded[name]
 
 
 @contextmanager
