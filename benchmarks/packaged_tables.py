@@ -1,6 +1,7 @@
 """Public tables that ship in packages."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
@@ -31,3 +32,24 @@ IN_PACKAGES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
     "loanapp": ("approve", _loanapp),
     "breast_cancer": ("diagnosis", _breast_cancer),
 }
+
+
+def file_and_target(table: str, folder: Path) -> tuple[Path, str]:
+    """Return file and target of a table; one that ships in a package is written into `folder`.
+
+    Args:
+        table: FILE:TARGET, or the name of a table in a package.
+        folder: A folder for the file.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if table in IN_PACKAGES:
+        target, content = IN_PACKAGES[table]
+        file = folder / f"{table}.csv"
+        content().to_csv(file, index=False)
+        return file, target
+    name, _, target = table.rpartition(":")
+    if not name:
+        raise ValueError(f"{table!r} is neither FILE:TARGET nor one of {', '.join(IN_PACKAGES)}")
+    return Path(name), target

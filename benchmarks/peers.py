@@ -32,7 +32,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from benchmarks import peer_fit
-from benchmarks.packaged_tables import IN_PACKAGES
+from benchmarks.packaged_tables import file_and_target
 from benchmarks.peer_report import OURS, SYSTEMS, Cell, markdown, picture
 from steps.data.logged_splits import open_splits
 from steps.data.splits import Splits
@@ -248,15 +248,8 @@ def data_parameters(table: str, workspace: Path) -> dict[str, str]:
     """Return data and target of a table; one that ships in a package is written first."""
     if table == "creditcard":
         return {"data": table}
-    if table in IN_PACKAGES:
-        target, content = IN_PACKAGES[table]
-        file = workspace / f"{table}.csv"
-        content().to_csv(file, index=False)
-        return {"data": str(file.resolve()), "target": target}
-    name, _, target = table.rpartition(":")
-    if not name:
-        raise ValueError(f"{table!r} is neither FILE:TARGET nor one of {', '.join(IN_PACKAGES)}")
-    return {"data": str(Path(name).resolve()), "target": target}
+    file, target = file_and_target(table, workspace)
+    return {"data": str(file.resolve()), "target": target}
 
 
 def run_peer(system: str, mine: Cell, limit_factor: float, workspace: Path) -> Cell:

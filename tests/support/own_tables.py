@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.packaged_tables import IN_PACKAGES
+from benchmarks.packaged_tables import IN_PACKAGES, file_and_target
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,7 @@ TABLES = [
 def own_table(name: str, folder: Path) -> OwnTable:
     """Return a table, written into `folder` if it ships in a package; skip if it is absent."""
     if name in IN_PACKAGES:
-        target, content = IN_PACKAGES[name]
-        file = folder / f"{name}.csv"
-        content().to_csv(file, index=False)
-        return OwnTable(file, target)
+        return OwnTable(*file_and_target(name, folder))
     tables = os.environ.get("MLPIPES_TABLES")
     if not tables:
         pytest.skip(f"MLPIPES_TABLES names no folder with {name}.csv")

@@ -1,0 +1,377 @@
+"""The fixed parameters of the PyCaret engine's classifiers against a search for better ones.
+
+    pip install optuna
+    make bench ARGS="search bank.csv:deposit titanic creditcard --seeds 10 --rows 6000"
+
+The classifiers compete on each split of a table. With a search, the random forest is left out, and
+the best of those with a search space share a number of trials (Optuna's TPE, fixed seed); the best
+parameters of each join the others. Three rules choose from those that compete: the highest KS on the
+validation split, the highest ROC AUC there, and the pipeline's ensemble of the best five by KS. The
+choice is refitted on training and validation rows and judged on the test rows. Differences are those
+to the fixed parameters, paired by split.
+
+`creditcard` is divided by time into three training, validation and test splits, all of them in the
+first 80 % of its rows: the others are the pipeline's test split.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from benchmarks.paired_splits import (
+    fitted_scores,
+    ignore_warnings_of_fits,
+    mean_with_interval,
+    models_of,
+    name_of,
+    stratified_splits,
+    temporal_splits,
+)
+from serving.model.probabilities import combine
+from steps.data.splits import Split
+from steps.engines.pycaret import CANDIDATES
+from steps.evaluation.metrics import Floats, Labels, ks
+from steps.preparation.prepared_splits import prepare
+from steps.selection.greedy import select_weights
+
+FOREST = "Random Forest"
+# Lowest and highest value of each parameter, on a logarithmic scale; integers stay integers.
+SPACES: dict[str, dict[str, tuple[float, float]]] = {
+    "Logistic Regression": {"C": (1e-4, 100.0)},
+    "Extra Trees": {"max_features": (0.05, 1.0), "min_samples_leaf": (1, 50)},
+    "Hist Gradient Boosting": {
+        "learning_rate": (0.01, 0.3),
+        "max_leaf_nodes": (4, 64),
+        "min_samples_leaf": (5, 200),
+        "max_features": (0.3, 1.0),
+        "l2_regularization": (0.1, 100.0),
+    },
+    "LightGBM": {
+        "learning_rate": (0.01, 0.3),
+        "num_leaves": (4, 64),
+        "min_child_samples": (5, 200),
+        "colsample_bytree": (0.3, 1.0),
+        "reg_lambda": (0.1, 100.0),
+    },
+}
+# Random trials of each study before TPE's model is used.
+STARTUP_TRIALS = 5
+INNER_FOLDS = 3
+CREDITCARD = "creditcard"
+# Ends of the training, validation and test split, as shares of all rows.
+ORIGINS = ((0.4, 0.5, 0.6), (0.5, 0.6, 0.7), (0.6, 0.7, 0.8))
+FIXED, NO_FOREST = "fixed", "fixed, no forest"
+RULES = ("ks", "roc_auc", "ensemble")
+METRICS: dict[str, Callable[[Labels, Floats], float]] = {"ks": ks, "roc_auc": roc_auc_score}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prepared rows of one split of a table.
+
+    Attributes:
+        training: The rows to fit on first.
+        validation: The rows to compare on.
+        refit: Both, prepared on their own.
+        test: The rows to judge on, prepared as for the refit.
+    """
+
+    training: Split
+    validation: Split
+    refit: Split
+    test: Split
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A classifier with parameters, and its scores of the validation rows after the first fit."""
+
+    name: str
+    model: Pipeline
+    scores: Floats
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option("--seeds", default=10, help="Stratified splits of each table.")
+@click.option("--rows", default=0, help="Draw so many rows of each table; 0 for all.")
+@click.option("--profile", default="quick", help="Sizes of the classifiers, quick or full.")
+@click.option("--trials", default=30, help="Trials of a search in all.")
+@click.option("--searched", default=2, help="How many classifiers share the trials.")
+@click.option("--objectives", default="roc_auc,log_loss", help="By comma; also folds.")
+@click.option("--output", default="", help="CSV file for the results of each split.")
+def main(
+    tables: tuple[str, ...],
+    seeds: int,
+    rows: int,
+    profile: str,
+    trials: int,
+    searched: int,
+    objectives: str,
+    output: str,
+) -> None:
+    """Print test KS and ROC AUC, and their differences with 95 % intervals."""
+    if unknown := set(objectives.split(",")) - set(OBJECTIVES):
+        raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(OBJECTIVES)}")
+    ignore_warnings_of_fits()
+    results: list[dict[str, object]] = []
+    for table in tables:
+        for seed in range(len(ORIGINS) if table == CREDITCARD else seeds):
+            with rows_of(table, seed, rows) as of_split:
+                search = Search(of_split, seed, trials, searched)
+                for found in compared(of_split, profile, search, objectives.split(",")):
+                    results.append({"table": name_of(table), "seed": seed} | found)
+            click.echo(f"{table}: split {seed} done", err=True)
+            if output:
+                pd.DataFrame(results).to_csv(output, index=False)
+    frame = pd.DataFrame(results)
+    for metric in METRICS:
+        click.echo(f"\ntest {metric}: differences to {FIXED!r}")
+        click.echo(gains(frame, metric).to_string())
+    click.echo("\nseconds of CPU, as multiples of those of the fixed parameters")
+    click.echo(seconds(frame).round(2).to_string())
+    click.echo(f"\nchosen of {FIXED!r} by rule: share of the splits")
+    click.echo(choices(frame).round(2).to_string())
+
+
+@contextmanager
+def rows_of(table: str, seed: int, rows: int) -> Iterator[Rows]:
+    """Open the prepared rows of one split of a table."""
+    if table == CREDITCARD:
+        with temporal_splits(table, "Class", ORIGINS[seed]) as (training, validation, test):
+            frame = pd.concat([training.frame, validation.frame], ignore_index=True)
+            yield Rows(training, validation, replace(training, in_memory=frame), test)
+        return
+    with stratified_splits(table, seed, rows) as splits:
+        first, refit = prepare(splits), prepare(splits, refit=True)
+        test = refit.preparation.apply(splits.test)
+        yield Rows(first.training, first.validation, refit.training, test)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for better parameters of the best classifiers.
+
+    Attributes:
+        rows: The rows to fit and score.
+        seed: The random state of the sampler.
+        trials: The number of fits in all.
+        searched: How many classifiers share them.
+    """
+
+    rows: Rows
+    seed: int
+    trials: int
+    searched: int
+
+    def run(self, candidates: list[Candidate], objective: str) -> list[Candidate]:
+        """Return those of the best classifiers whose parameters were improved."""
+        value = OBJECTIVES[objective]
+        fixed = {
+            candidate.name: value(self.rows, candidate)
+            for candidate in candidates
+            if candidate.name in SPACES
+        }
+        best = sorted(fixed, key=fixed.__getitem__, reverse=True)[: self.searched]
+        found = (
+            self._better(candidate, fixed[candidate.name], objective)
+            for candidate in candidates
+            if candidate.name in best
+        )
+        return [candidate for candidate in found if candidate]
+
+    def _better(self, fixed: Candidate, value: float, objective: str) -> Candidate | None:
+        """Return the candidate with the best parameters of the trials, if they are better."""
+        optuna = _optuna()
+        sampler = optuna.samplers.TPESampler(
+            seed=self.seed, n_startup_trials=STARTUP_TRIALS, multivariate=True
+        )
+        study = optuna.create_study(sampler=sampler, direction="maximize")
+        space = {
+            name: _distribution(optuna, *limits) for name, limits in SPACES[fixed.name].items()
+        }
+        known = {name: _known(fixed.model, name, self.rows.training) for name in space}
+        study.add_trial(optuna.trial.create_trial(params=known, distributions=space, value=value))
+        best = None
+        for _ in range(self.trials // self.searched):
+            trial = study.ask(space)
+            model = clone(fixed.model)
+            model[-1].set_params(**trial.params)
+            scores = fitted_scores(model, self.rows.training, self.rows.validation)
+            tried = Candidate(f"{fixed.name}, searched", model, scores)
+            of_trial = OBJECTIVES[objective](self.rows, tried)
+            if of_trial > study.best_value:
+                best = tried
+            study.tell(trial, of_trial)
+        return best
+
+
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ImportError:
+        sys.exit("benchmarks search: needs Optuna, which the project does not: pip install optuna")
+    # Its message of each trial, and its notice that `multivariate` may change.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.disable_default_handler()
+    return optuna
+
+
+def _distribution(optuna: ModuleType, low: float, high: float) -> Any:
+    kinds = optuna.distributions
+    kind = kinds.IntDistribution if isinstance(low, int) else kinds.FloatDistribution
+    return kind(low, high, log=True)
+
+
+def _known(model: Pipeline, parameter: str, training: Split) -> Any:
+    """Return the fixed value of a parameter, as a number."""
+    value = model[-1].get_params()[parameter]
+    width = len(training.features)
+    # At least as many features of each split as a forest's default.
+    return max(1, int(np.sqrt(width))) / width if value == "sqrt" else value
+
+
+def _validation_auc(rows: Rows, candidate: Candidate) -> float:
+    return float(roc_auc_score(rows.validation.y, candidate.scores))
+
+
+def _validation_log_loss(rows: Rows, candidate: Candidate) -> float:
+    return -float(log_loss(rows.validation.y, candidate.scores))
+
+
+def _log_loss_of_folds(rows: Rows, candidate: Candidate) -> float:
+    """Return minus the mean log loss in folds of the training rows."""
+    training = rows.training
+    folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
+    losses = []
+    for parts in folds.split(training.y, training.y):
+        fitted, held_out = (
+            replace(training, in_memory=training.frame.iloc[places]) for places in parts
+        )
+        scores = fitted_scores(clone(candidate.model), fitted, held_out)
+        losses.append(log_loss(held_out.y, scores))
+    return -float(np.mean(losses))
+
+
+# What a search maximises.
+OBJECTIVES: dict[str, Callable[[Rows, Candidate], float]] = {
+    "roc_auc": _validation_auc,
+    "log_loss": _validation_log_loss,
+    "folds": _log_loss_of_folds,
+}
+
+
+def compared(
+    rows: Rows, profile: str, search: Search, objectives: list[str]
+) -> Iterator[dict[str, object]]:
+    """Yield what each rule chooses with and without a search, and its metrics on the test rows.
+
+    The seconds are those of the CPU for the first fits and the search.
+    """
+    fixed, spent = [], {}
+    for name, model in models_of(rows.training, profile, search.seed).items():
+        start = time.process_time()
+        fixed.append(Candidate(name, model, fitted_scores(model, rows.training, rows.validation)))
+        spent[name] = time.process_time() - start
+    without_forest = [candidate for candidate in fixed if candidate.name != FOREST]
+    total, less = sum(spent.values()), sum(spent.values()) - spent[FOREST]
+    contenders = {FIXED: (fixed, total), NO_FOREST: (without_forest, less)}
+    for objective in objectives:
+        start = time.process_time()
+        found = search.run(without_forest, objective)
+        took = time.process_time() - start
+        contenders[f"search by {objective}"] = ([*without_forest, *found], less + took)
+    test = _RefittedScores(rows)
+    for contender, (candidates, took) in contenders.items():
+        for rule in RULES:
+            chosen, weights = choose(rule, candidates, rows.validation.y)
+            scores = combine([test(candidate) for candidate in chosen], weights)
+            yield {
+                "contender": contender,
+                "rule": rule,
+                "chosen": " + ".join(candidate.name for candidate in chosen),
+                "seconds": took,
+            } | {name: float(metric(rows.test.y, scores)) for name, metric in METRICS.items()}
+
+
+def choose(
+    rule: str, candidates: list[Candidate], y: Labels
+) -> tuple[list[Candidate], list[float]]:
+    """Return the candidates that a rule chooses by their validation scores, and their weights."""
+    metric = METRICS.get(rule, ks)
+    ranked = sorted(candidates, key=lambda each: metric(y, each.scores), reverse=True)
+    if rule in METRICS:
+        return ranked[:1], [1.0]
+    ranked = ranked[:CANDIDATES]
+    weights = select_weights(y, np.array([candidate.scores for candidate in ranked]))
+    members = np.flatnonzero(weights)
+    return [ranked[place] for place in members], weights[members].tolist()
+
+
+class _RefittedScores:
+    """Scores of the test rows by refitted candidates, each refitted once."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._found: dict[int, tuple[Candidate, Floats]] = {}
+
+    def __call__(self, candidate: Candidate) -> Floats:
+        if id(candidate) not in self._found:
+            model = clone(candidate.model)
+            scores = fitted_scores(model, self._rows.refit, self._rows.test)
+            self._found[id(candidate)] = candidate, scores
+        return self._found[id(candidate)][1]
+
+
+def gains(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the mean of a test metric, and what each contender gains, by rule and table.
+
+    The line "all" is the mean over all splits of all tables but the credit card data.
+    """
+    lines = {}
+    for rule in RULES:
+        values = results[results["rule"] == rule].pivot_table(
+            index=["table", "seed"], columns="contender", values=metric, sort=False
+        )
+        tables = values.index.get_level_values("table")
+        groups = [(table, values[tables == table]) for table in tables.unique()]
+        for table, group in [*groups, ("all", values[tables != CREDITCARD])]:
+            if len(group):
+                lines[rule, table] = {
+                    "splits": len(group),
+                    FIXED: round(group[FIXED].mean(), 4),
+                } | {
+                    contender: mean_with_interval(group[contender] - group[FIXED])
+                    for contender in group.columns.drop(FIXED)
+                }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def seconds(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the seconds of each contender as multiples of those of the fixed parameters."""
+    means = results.pivot_table(index="table", columns="contender", values="seconds", sort=False)
+    ratios = means.drop(columns=FIXED).div(means[FIXED], axis=0)
+    return pd.concat([means[[FIXED]], ratios], axis=1)
+
+
+def choices(results: pd.DataFrame) -> pd.DataFrame:
+    """Return in which share of the splits each rule chooses each classifier, by table."""
+    chosen = results[results["contender"] == FIXED]
+    names = chosen["chosen"].str.get_dummies(" + ")
+    return names.groupby([chosen["rule"], chosen["table"]], sort=False).mean()
+
+
+if __name__ == "__main__":
+    main()
