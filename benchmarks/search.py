@@ -5,10 +5,10 @@
 
 The classifiers compete on each split of a table. With a search, the random forest is left out, and
 the best of those with a search space share a number of trials (Optuna's TPE, fixed seed); the best
-parameters of each join the others. Three rules choose from those that compete: the highest KS on the
-validation split, the highest ROC AUC there, and the pipeline's ensemble of the best five by KS. The
-choice is refitted on training and validation rows and judged on the test rows. Differences are those
-to the fixed parameters, paired by split.
+parameters of each join the others. Three rules choose from those that compete: the highest KS on
+the validation split, the highest ROC AUC there, and the pipeline's ensemble of the best five by KS.
+What they choose is refitted on training and validation rows and judged on the test rows.
+Differences are those to the fixed parameters, paired by split.
 
 `creditcard` is divided by time into three training, validation and test splits, all of them in the
 first 80 % of its rows: the others are the pipeline's test split.
@@ -301,7 +301,7 @@ def compared(
             yield {
                 "contender": contender,
                 "rule": rule,
-                "chosen": " + ".join(candidate.name for candidate in chosen),
+                "chosen": "|".join(candidate.name for candidate in chosen),
                 "seconds": took,
             } | {name: float(metric(rows.test.y, scores)) for name, metric in METRICS.items()}
 
@@ -369,7 +369,7 @@ def seconds(results: pd.DataFrame) -> pd.DataFrame:
 def choices(results: pd.DataFrame) -> pd.DataFrame:
     """Return in which share of the splits each rule chooses each classifier, by table."""
     chosen = results[results["contender"] == FIXED]
-    names = chosen["chosen"].str.get_dummies(" + ")
+    names = chosen["chosen"].str.get_dummies("|")
     return names.groupby([chosen["rule"], chosen["table"]], sort=False).mean()
 
 
