@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from benchmarks.packaged_tables import file_and_target
 from serving.model.probabilities import correct_prior
 from steps.data.splits import Split, Splits
 from steps.engines.pycaret import classifiers
-from steps.evaluation.metrics import Floats
+from steps.evaluation.metrics import Floats, Labels
 from steps.loading.reading import load_source
 from steps.loading.rules import Rules
 from steps.loading.session import session
@@ -58,7 +58,7 @@ def stratified_splits(table: str, seed: int, rows: int = 0) -> Iterator[Splits]:
 
 @contextmanager
 def temporal_splits(
-    data: str, target: str, ends: tuple[float, float, float]
+    data: str, target: str, ends: tuple[float, float, float], negatives: int = 0
 ) -> Iterator[tuple[Split, ...]]:
     """Open training, validation and test rows from the training and validation splits of a table.
 
@@ -68,6 +68,7 @@ def temporal_splits(
         data: The parameter `data`.
         target: The target column.
         ends: The ends of the three, as shares of all rows in the order of time.
+        negatives: Draw at most so many rows of class 0 from all of the three; 0 for all.
     """
     with tempfile.TemporaryDirectory(prefix="ml-pipes-splits-") as name, session() as opened:
         rules = Rules(target, split="temporal")
@@ -77,10 +78,19 @@ def temporal_splits(
         places = [0, *(int(rows * end) for end in ends)]
         if places[-1] > len(early):
             raise ValueError(f"ends {ends}: the last 20 % are the test split")
+        kept = np.sort(_drawn_places(early.y[: places[-1]], negatives))
         yield tuple(
-            replace(early, in_memory=early.frame.iloc[start:end].reset_index(drop=True))
-            for start, end in pairwise(places)
+            replace(early, in_memory=early.frame.iloc[of].reset_index(drop=True))
+            for of in np.split(kept, np.searchsorted(kept, places[1:-1]))
         )
+
+
+def _drawn_places(y: Labels, negatives: int) -> "np.ndarray":
+    """Return the places of all rows of class 1, and of some or all of class 0."""
+    zeros = np.flatnonzero(y == 0)
+    if 0 < negatives < len(zeros):
+        zeros = np.random.default_rng(0).choice(zeros, negatives, replace=False)
+    return np.concatenate([np.flatnonzero(y == 1), zeros])
 
 
 def name_of(table: str) -> str:
@@ -106,7 +116,7 @@ def models_of(training: Split, profile: str, seed: int) -> dict[str, Pipeline]:
 
 
 def with_preprocessing(classifier: ClassifierMixin) -> Pipeline:
-    """Return a classifier, set to one thread, behind the preprocessing of the PyCaret engine."""
+    """Return a classifier behind the preprocessing of the PyCaret engine."""
     if hasattr(classifier, "n_jobs"):
         classifier.set_params(n_jobs=1)
     return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), classifier)
@@ -115,10 +125,12 @@ def with_preprocessing(classifier: ClassifierMixin) -> Pipeline:
 def fitted_scores(model: Pipeline, training: Split, rows: Split) -> Floats:
     """Fit a model on prepared rows, and return its scores of other ones, shape (n_rows,).
 
-    Scores are probabilities at the class distribution of the training rows.
+    Scores are probabilities at the class distribution of the training rows. One thread computes
+    them: more would wait for each other on a few rows.
     """
-    model.fit(training.X.to_numpy(), training.y)
-    scores: Floats = model.predict_proba(rows.X.to_numpy())[:, 1]
+    with threadpool_limits(1):
+        model.fit(training.X.to_numpy(), training.y)
+        scores: Floats = model.predict_proba(rows.X.to_numpy())[:, 1]
     weights = getattr(model[-1], "class_weight", None)
     return correct_prior(np.nan_to_num(scores), float(weights[1]) if weights else 1.0)
 

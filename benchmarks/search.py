@@ -11,7 +11,8 @@ What they choose is refitted on training and validation rows and judged on the t
 Differences are those to the fixed parameters, paired by split.
 
 `creditcard` is divided by time into three training, validation and test splits, all of them in the
-first 80 % of its rows: the others are the pipeline's test split.
+first 80 % of its rows: the others are the pipeline's test split. `--rows` draws from its rows of
+class 0 and keeps all of class 1.
 """
 
 import sys
@@ -150,7 +151,7 @@ def main(
 def rows_of(table: str, seed: int, rows: int) -> Iterator[Rows]:
     """Open the prepared rows of one split of a table."""
     if table == CREDITCARD:
-        with temporal_splits(table, "Class", ORIGINS[seed]) as (training, validation, test):
+        with temporal_splits(table, "Class", ORIGINS[seed], rows) as (training, validation, test):
             frame = pd.concat([training.frame, validation.frame], ignore_index=True)
             yield Rows(training, validation, replace(training, in_memory=frame), test)
         return

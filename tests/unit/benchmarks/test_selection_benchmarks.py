@@ -1,0 +1,141 @@
+"""`benchmarks.folds`, `benchmarks.search`, and what they share."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import folds, search
+from benchmarks.paired_splits import mean_with_interval, stratified_splits, temporal_splits
+from steps.engines.pycaret import CANDIDATES
+from steps.loading.sources import SAMPLE
+
+pytestmark = pytest.mark.quick
+
+TABLE = "titanic"
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    with search.rows_of(TABLE, 0, 500) as of_split:
+        yield of_split
+
+
+@pytest.fixture(scope="module")
+def fixed(rows):
+    """The classifiers that have a search space, with the parameters of the engine."""
+    return [
+        search.Candidate(name, model, search.fitted_scores(model, rows.training, rows.validation))
+        for name, model in search.models_of(rows.training, "quick", 0).items()
+        if name in search.SPACES
+    ]
+
+
+def test_folds_report_the_differences_to_the_single_split(tmp_path):
+    output = tmp_path / "folds.csv"
+    done = run(folds.main, TABLE, "--seeds", "2", "--rows", "400", "--output", str(output))
+    results = pd.read_csv(output)
+    assert results["rows"].tolist() == [320, 320]
+    difference = (results["folds_ks"] - results["split_ks"]).mean()
+    assert f"{difference:+.4f} (" in done.stdout
+
+
+def test_search_reports_each_contender_and_rule(tmp_path):
+    pytest.importorskip("optuna")
+    output = tmp_path / "search.csv"
+    small = ["--seeds", "2", "--rows", "400", "--trials", "4", "--objectives", "log_loss"]
+    done = run(search.main, TABLE, *small, "--output", str(output))
+    results = pd.read_csv(output)
+    assert len(results) == 3 * len(search.RULES) * 2
+    auc = results.groupby(["contender", "rule"])["roc_auc"].mean()
+    gained = auc["search by log_loss", "ensemble"] - auc["fixed", "ensemble"]
+    assert f"{gained:+.4f} (" in done.stdout.partition("test roc_auc")[2]
+    searched = results[results["contender"] == "search by log_loss"]
+    assert not searched["chosen"].str.contains(search.FOREST).any()
+
+
+@pytest.mark.parametrize("objective", search.OBJECTIVES)
+def test_search_repeats_and_returns_what_is_better(rows, fixed, objective):
+    pytest.importorskip("optuna")
+    found, again = (search.Search(rows, 1, 6, 2).run(fixed, objective) for _ in range(2))
+    assert 1 <= len(found) <= 2
+    value = search.OBJECTIVES[objective]
+    before = {candidate.name: value(rows, candidate) for candidate in fixed}
+    for first, second in zip(found, again, strict=True):
+        assert first.model[-1].get_params() == second.model[-1].get_params()
+        assert value(rows, first) > before[first.name.removesuffix(", searched")]
+
+
+def test_search_without_optuna_says_what_to_install(rows, fixed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SystemExit, match="pip install optuna"):
+        search.Search(rows, 0, 2, 1).run(fixed, "log_loss")
+
+
+def test_unknown_objectives_are_refused():
+    done = run(search.main, TABLE, "--objectives", "log_loss,speed")
+    assert done.exit_code == 2
+    assert "speed" in done.stderr
+
+
+def test_rules_choose_by_validation_scores(fixed):
+    y = np.array([0, 0, 0, 1, 1, 1])
+    scores = {"best": [1, 2, 3, 7, 8, 9], "second": [1, 2, 7, 3, 8, 9], "worst": [9, 8, 7, 3, 2, 1]}
+    candidates = [
+        search.Candidate(name, fixed[0].model, np.array(values) / 10)
+        for name, values in scores.items()
+    ]
+    for rule in search.METRICS:
+        chosen, weights = search.choose(rule, candidates, y)
+        assert ([each.name for each in chosen], weights) == (["best"], [1.0])
+    chosen, weights = search.choose("ensemble", candidates[::-1] * CANDIDATES, y)
+    assert {each.name for each in chosen} == {"best"}
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_origins_are_consecutive_rows_before_the_test_split():
+    early = pd.read_parquet(SAMPLE).drop_duplicates().sort_values("Time", kind="stable")
+    with temporal_splits("sample", "Class", (0.4, 0.6, 0.8)) as splits:
+        amounts = pd.concat([split.frame["Amount"] for split in splits])
+        sizes = [len(split) for split in splits]
+    assert sizes == [
+        int(len(early) * 0.4),
+        *np.diff([int(len(early) * e) for e in (0.4, 0.6, 0.8)]),
+    ]
+    assert amounts.tolist() == early["Amount"].head(sum(sizes)).tolist()
+
+
+def test_drawn_rows_of_origins_keep_class_1():
+    ends = 0.4, 0.6, 0.8
+    with temporal_splits("sample", "Class", ends) as splits:
+        whole = [split.frame for split in splits]
+    with temporal_splits("sample", "Class", ends, negatives=1000) as splits:
+        drawn = [split.frame for split in splits]
+    for before, after in zip(whole, drawn, strict=True):
+        assert after["Class"].sum() == before["Class"].sum()
+    assert sum((frame["Class"] == 0).sum() for frame in drawn) == 1000
+
+
+def test_origins_cannot_reach_into_the_test_split():
+    with (
+        pytest.raises(ValueError, match="test split"),
+        temporal_splits("sample", "Class", (0.4, 0.6, 0.81)),
+    ):
+        pass
+
+
+def test_tables_in_packages_are_drawn_down():
+    with stratified_splits("breast_cancer", 0, rows=300) as splits:
+        assert sum(splits.description.rows.values()) == 300
+        assert splits.target == "diagnosis"
+
+
+def test_interval_of_one_split_is_missing():
+    assert mean_with_interval(pd.Series([0.01])) == "+0.0100"
+    assert mean_with_interval(pd.Series([0.0, 0.02])) == "+0.0100 (-0.1171 to +0.1371)"
