@@ -1,6 +1,5 @@
 """The fixed parameters of the PyCaret engine's classifiers against a search for better ones.
 
-    pip install optuna
     make bench ARGS="search bank.csv:deposit titanic creditcard --seeds 10 --rows 6000"
 
 The classifiers compete on each split of a table. With a search, the random forest is left out, and
@@ -15,17 +14,17 @@ first 80 % of its rows: the others are the pipeline's test split. `--rows` draws
 class 0 and keeps all of class 1.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import click
 import numpy as np
+import optuna
 import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -127,6 +126,7 @@ def main(
     if unknown := set(objectives.split(",")) - set(OBJECTIVES):
         raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(OBJECTIVES)}")
     ignore_warnings_of_fits()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # not a message of each trial
     results: list[dict[str, object]] = []
     for table in tables:
         for seed in range(len(ORIGINS) if table == CREDITCARD else seeds):
@@ -195,14 +195,11 @@ class Search:
 
     def _better(self, fixed: Candidate, value: float, objective: str) -> Candidate | None:
         """Return the candidate with the best parameters of the trials, if they are better."""
-        optuna = _optuna()
         sampler = optuna.samplers.TPESampler(
             seed=self.seed, n_startup_trials=STARTUP_TRIALS, multivariate=True
         )
         study = optuna.create_study(sampler=sampler, direction="maximize")
-        space = {
-            name: _distribution(optuna, *limits) for name, limits in SPACES[fixed.name].items()
-        }
+        space = {name: _distribution(*limits) for name, limits in SPACES[fixed.name].items()}
         known = {name: _known(fixed.model, name, self.rows.training) for name in space}
         study.add_trial(optuna.trial.create_trial(params=known, distributions=space, value=value))
         best = None
@@ -219,20 +216,8 @@ class Search:
         return best
 
 
-def _optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError:
-        sys.exit("benchmarks search: needs Optuna, which the project does not: pip install optuna")
-    # Its message of each trial, and its notice that `multivariate` may change.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.logging.disable_default_handler()
-    return optuna
-
-
-def _distribution(optuna: ModuleType, low: float, high: float) -> Any:
-    kinds = optuna.distributions
-    kind = kinds.IntDistribution if isinstance(low, int) else kinds.FloatDistribution
+def _distribution(low: float, high: float) -> BaseDistribution:
+    kind = IntDistribution if isinstance(low, int) else FloatDistribution
     return kind(low, high, log=True)
 
 

@@ -1,7 +1,5 @@
 """`benchmarks.folds`, `benchmarks.search`, and what they share."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +45,6 @@ def test_folds_report_the_differences_to_the_single_split(tmp_path):
 
 
 def test_search_reports_each_contender_and_rule(tmp_path):
-    pytest.importorskip("optuna")
     output = tmp_path / "search.csv"
     small = ["--seeds", "2", "--rows", "400", "--trials", "4", "--objectives", "log_loss"]
     done = run(search.main, TABLE, *small, "--output", str(output))
@@ -62,7 +59,6 @@ def test_search_reports_each_contender_and_rule(tmp_path):
 
 @pytest.mark.parametrize("objective", search.OBJECTIVES)
 def test_search_repeats_and_returns_what_is_better(rows, fixed, objective):
-    pytest.importorskip("optuna")
     found, again = (search.Search(rows, 1, 6, 2).run(fixed, objective) for _ in range(2))
     assert 1 <= len(found) <= 2
     value = search.OBJECTIVES[objective]
@@ -70,12 +66,6 @@ def test_search_repeats_and_returns_what_is_better(rows, fixed, objective):
     for first, second in zip(found, again, strict=True):
         assert first.model[-1].get_params() == second.model[-1].get_params()
         assert value(rows, first) > before[first.name.removesuffix(", searched")]
-
-
-def test_search_without_optuna_says_what_to_install(rows, fixed, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(SystemExit, match="pip install optuna"):
-        search.Search(rows, 0, 2, 1).run(fixed, "log_loss")
 
 
 def test_unknown_objectives_are_refused():
