@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from serving.errors import ServingError, SettingsError
@@ -71,8 +72,6 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.openapi = lambda: openapi.document(  # type: ignore[method-assign]
         app, app.state.champions.loaded, keyed=bool(settings.keys)
     )
-    # For a root path, under which `Service` does not recognize it; matched before all others.
-    app.router.routes.insert(0, scoring.direct_predict)
     for part in (scoring, prediction_log, operations, pages):
         app.include_router(part.router)
     pages.mount_files(app)
@@ -94,8 +93,8 @@ class Service(FastAPI):
         layers = super().build_middleware_stack()
 
         async def choose(scope: Scope, receive: Receive, send: Send) -> None:
-            is_predict = scope["type"] == "http" and scope["path"] == scoring.direct_predict.path
-            direct = is_predict and scope["method"] == "POST"
+            is_post = scope["type"] == "http" and scope["method"] == "POST"
+            direct = is_post and get_route_path(scope) == scoring.direct_predict.path
             await (self._predict if direct else layers)(scope, receive, send)
 
         return choose

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Response
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -90,7 +91,7 @@ class SecurityMiddleware:
         )
 
     def _no_access(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
-        path: str = scope["path"]
+        path = get_route_path(scope)  # without the root path, as routes are matched
         is_health = path.startswith(OPEN)
         if not self._keys:
             any_name = is_health or path == METRICS

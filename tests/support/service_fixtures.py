@@ -49,6 +49,11 @@ def service_in_process(model: Path, **settings: Any) -> Iterator[TestClient]:
         yield client
 
 
+def behind_prefix(client: TestClient, prefix: str = "/scores") -> TestClient:
+    """Return a client of the same service behind a proxy that serves it below a path."""
+    return TestClient(client.app, root_path=prefix, raise_server_exceptions=False)
+
+
 @dataclass(frozen=True)
 class ServingWorkspace(Workspace):
     """A folder to serve in, with the registry of another workspace."""

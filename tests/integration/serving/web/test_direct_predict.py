@@ -1,17 +1,11 @@
 """`POST /predict`, which does not pass FastAPI's layers, answers as other routes do."""
 
 import pytest
-from fastapi.testclient import TestClient
 
 from serving.errors import LogUnavailableError
 from serving.web.predictor import Predictor
+from tests.support.service_fixtures import behind_prefix
 from tests.support.tiny_model import ROW
-
-
-@pytest.fixture
-def behind_prefix(client):
-    """A client of the service behind a proxy that serves it below a path."""
-    return TestClient(client.app, root_path="/scores", raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +23,13 @@ def test_errors_are_problems(client, monkeypatch, error, status):
     assert f'route="/predict",status="{status}"' in client.get("/metrics").text
 
 
-def test_path_of_a_proxy_is_answered(client, behind_prefix):
+def test_path_of_a_proxy_is_answered(client):
     (direct,) = client.post("/predict", json=ROW).json()["predictions"]
-    (behind,) = behind_prefix.post("/scores/predict", json=ROW).json()["predictions"]
+    answer = behind_prefix(client, "/predict").post("/predict/predict", json=ROW)
+    (behind,) = answer.json()["predictions"]
     assert direct["score"] == behind["score"]
+    # The root of the service takes forms only.
+    assert behind_prefix(client, "/predict").post("/predict", json=ROW).status_code == 415
 
 
 def test_other_methods_are_refused(client):

@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.service_fixtures import service_in_process
+from tests.support.service_fixtures import behind_prefix, service_in_process
 
 pytestmark = pytest.mark.quick
 LOOPBACK = "http://127.0.0.1:5001"
@@ -44,6 +44,14 @@ def test_other_names_are_refused(tiny_model, database):
             "localhost",
         ):
             assert get(client, "/predictions", host).status_code == 200
+
+
+def test_other_names_are_refused_behind_prefix(tiny_model, database):
+    with service_in_process(tiny_model, hosts="fraud.example") as client:
+        behind = behind_prefix(client)
+        for path in ("/health/live", "/health/ready", "/metrics"):
+            assert get(behind, f"/scores{path}", "evil.example").status_code == 200
+        assert get(behind, "/scores/predictions", "evil.example").status_code == 403
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "[fe80::1]", "0.0.0.0"])

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.log_fixtures import logged_rows
-from tests.support.service_fixtures import service_in_process
+from tests.support.service_fixtures import behind_prefix, service_in_process
 from tests.support.tiny_model import ROW
 
 pytestmark = pytest.mark.quick
@@ -28,6 +28,17 @@ def test_api_keys_protect_all_but_health(tiny_model, database):
         document = client.get("/openapi.json", headers={"X-API-Key": "new-key"}).json()
         assert document["security"]
     assert len(logged_rows(database)) == 2
+
+
+@pytest.mark.parametrize("prefix", ["/scores", "/health"])
+def test_api_keys_protect_all_but_health_behind_prefix(tiny_model, database, prefix):
+    with service_in_process(tiny_model, api_keys="key") as client:
+        behind = behind_prefix(client, prefix)
+        for path in ("/health/live", "/health/ready"):
+            assert behind.get(prefix + path).status_code == 200
+        for path in ("/", "/metrics", "/model", "/predictions"):
+            assert behind.get(prefix + path).status_code == 401
+        assert behind.post(prefix + "/predict", json=ROW).status_code == 401
 
 
 def test_api_keys_are_not_logged(tiny_model, database, caplog):
