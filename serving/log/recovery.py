@@ -116,4 +116,7 @@ class StuckConnectionWatch:
     def _run(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
             for watched in self._watched:
-                watched.abort_if_stuck()
+                try:
+                    watched.abort_if_stuck()
+                except Exception:  # the thread must survive
+                    logger.exception("aborting a stuck connection to the prediction log failed")

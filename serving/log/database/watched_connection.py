@@ -63,7 +63,9 @@ class WatchedConnection:
             driver = self._driver
             if driver is None or self._engine.dialect.name != "postgresql" or driver.closed:
                 return
-            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
+            # A connection that was lost in the meantime is no longer stuck.
+            lost = (OSError, self._engine.dialect.loaded_dbapi.OperationalError)
+            with suppress(*lost), socket.socket(fileno=os.dup(driver.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
