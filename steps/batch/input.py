@@ -206,7 +206,8 @@ def _csv_ranges(
 
     Returns:
         The parts, or None if only Spark can read the table: remote or compressed files, files
-        with other headers than the table, or partition columns taken from folder names.
+        whose lines end with a bare carriage return, files with other headers than the table, or
+        partition columns taken from folder names.
     """
     paths = list(map(Path, _local_paths(files)))
     names = tuple(name for name in table.columns if name != MALFORMED_LINE)
@@ -223,11 +224,14 @@ def _csv_ranges(
 
 
 def _header(file: Path) -> tuple[str, ...]:
-    """Return the names in the header of a CSV file; none if it is not in UTF-8."""
+    """Return the names in the header of a CSV file; none if only Spark can read it.
+
+    That is a file that is not in UTF-8, or whose lines end with a bare carriage return.
+    """
     with file.open("rb") as lines:
         try:
             return tuple(next(csv.reader([lines.readline().decode("utf-8-sig")]), ()))
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, csv.Error):
             return ()
 
 

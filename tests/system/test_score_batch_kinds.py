@@ -16,6 +16,7 @@ from steps.export.onnx_graphs import linear_graph, write_onnx
 from steps.runtime.spark_session import spark_session
 from tests.support.mixed_model import EXAMPLE, EXAMPLE_SCORES, ID_COLUMN
 from tests.support.odd_names import ODD_NAMES
+from tests.support.tiny_model import tiny_model_scores
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,15 @@ def test_every_kind_is_read_from_csv(scored, mixed_model, tmp_path):
     rows = scored(source, mixed_model / "artifacts" / "scorer")
     assert rows["score"].tolist() == pytest.approx(EXAMPLE_SCORES.tolist(), rel=1e-12)
     assert rows[ID_COLUMN].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("line_end", ["\r", "\r\n"])
+def test_csv_has_any_line_end(scored, tiny_model, tmp_path, line_end):
+    source = tmp_path / "in.csv"
+    source.write_bytes(line_end.join(["V1,gap", "1,2", "-1,", ""]).encode())
+    rows = scored(source, tiny_model / "artifacts" / "scorer")
+    expected = tiny_model_scores(np.array([1, -1]), np.array([2, 0.5]))
+    assert rows["score"].tolist() == pytest.approx(expected.tolist(), rel=1e-12)
 
 
 def test_every_kind_is_read_from_parquet(scored, mixed_model, tmp_path):
