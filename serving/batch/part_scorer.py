@@ -1,5 +1,6 @@
 """Scorer for the parts of a table, as it runs in a worker."""
 
+import socket
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
@@ -63,9 +64,10 @@ class PartScorer:
         for rows in ranges:
             try:
                 yield self._score_part(rows.read(), rows.origin, rows.first_row)
-            except FileNotFoundError as error:
-                problem = f"input: must be visible to the workers of Spark: {error}"
-                yield Outcome(_part_number(), 0, 0, problem)
+            except FileNotFoundError:
+                unseen = self.folder if Path(rows.file).exists() else rows.file
+                worker = socket.gethostname()
+                yield Outcome(_part_number(), 0, 0, unseen=f"{worker} does not see {unseen}")
 
     def _well_formed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         numbers = [feature.name for feature in self._load().manifest.features if feature.is_plain]
@@ -92,7 +94,7 @@ class PartScorer:
         finally:
             partial.unlink(missing_ok=True)
             _forget_zip_files()
-        return Outcome(part, rows, positives, "")
+        return Outcome(part, rows, positives)
 
     def _read_labels(self, file: Path) -> Iterator[Labels]:
         """Yield the labels of a part that is complete, batch by batch.

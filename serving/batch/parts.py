@@ -13,16 +13,25 @@ ROWS_AT_ONCE = 20_000
 
 
 class Outcome(NamedTuple):
-    """The result of scoring a part; `problem` is empty on success."""
+    """The result of scoring a part.
+
+    Attributes:
+        part: the number of the part.
+        rows: the number of scored rows.
+        positives: the number of rows with predicted label 1.
+        problem: the row that cannot be scored, and why; empty if all rows were scored.
+        unseen: the worker that does not see a path, and the path; empty if it sees all.
+    """
 
     part: int
     rows: int
     positives: int
-    problem: str
+    problem: str = ""
+    unseen: str = ""
 
 
 # The schema of an outcome for Spark.
-OUTCOME = "part long, rows long, positives long, problem string"
+OUTCOME = "part long, rows long, positives long, problem string, unseen string"
 
 
 def part_file(folder: Path, part: int) -> Path:

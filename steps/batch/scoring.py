@@ -53,7 +53,7 @@ def score_table(
 
     Raises:
         DataError: the table is empty, a row cannot be scored, or an id cannot be logged.
-        EngineError: the workers do not see `folder`.
+        EngineError: a worker does not see a file of the input, or `folder`.
     """
     with _shipped(table, job, champion) as shipped_name:
         identity = champion.identity
@@ -81,6 +81,12 @@ def _shipped(table: BatchInput, job: ScoringJob, champion: ChampionScorer) -> It
 def _totals(uri: str, outcomes: list[Outcome], folder: Path) -> Totals:
     if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
         raise DataError(f"{uri}: {problems[0]}")
+    # The finished parts stay: they are right, whatever a worker does not see.
+    if unseen := [outcome.unseen for outcome in outcomes if outcome.unseen]:
+        raise EngineError(
+            f"spark_master: the worker {unseen[0]}: make it accessible to all workers and run the "
+            "same command again; it scores only the missing parts"
+        )
     if any(part.rows and not part_file(folder, part.part).exists() for part in outcomes):
         raise EngineError(
             f"output: Spark's workers did not write to {folder}; choose a folder they share"
