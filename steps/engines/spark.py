@@ -108,9 +108,11 @@ class SparkEngine(Engine):
         pipeline = _pipeline(configuration, rows, weighted=weight != 1.0)
         spark, shared = self._spark, self._folder
         title = f"Spark fits {configuration['algorithm']} on {rows.name} rows"
-        with progress(title), candidate_errors(spark):
-            model = pipeline.fit(frame.cache())
-        frame.unpersist()
+        try:
+            with progress(title), candidate_errors(spark):
+                model = pipeline.fit(frame.cache())
+        finally:
+            frame.unpersist()
 
         def predict(split: Split) -> Floats:
             with candidate_errors(spark):

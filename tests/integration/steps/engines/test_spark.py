@@ -16,7 +16,11 @@ def table(table):
 def test_spark_continues_without_failed_classifier(small_splits, caplog):
     engine = SparkEngine("quick", seed=7, master="local[1]")
     with caplog.at_level(logging.WARNING), engine.running(small_splits):
-        algorithms = [model.algorithm for model in engine.search(small_splits)]
+        algorithms, cached = [], []
+        for model in engine.search(small_splits):
+            algorithms.append(model.algorithm)
+            cached.append(engine._spark.sparkContext._jsc.getPersistentRDDs().size())
     assert algorithms == ["Decision Tree", "Random Forest", "Gradient-Boosted Trees"]
+    assert cached == [0, 0, 0], "rows stay in memory, also those of the failed classifier"
     assert "spark Logistic Regression failed: " in caplog.text
     assert "\n" not in caplog.messages[0]
