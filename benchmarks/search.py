@@ -225,7 +225,7 @@ def _known(model: Pipeline, parameter: str, training: Split) -> Any:
     """Return the fixed value of a parameter, as a number."""
     value = model[-1].get_params()[parameter]
     width = len(training.features)
-    # At least as many features of each split as a forest's default.
+    # What a forest makes of it, as a share.
     return max(1, int(np.sqrt(width))) / width if value == "sqrt" else value
 
 
