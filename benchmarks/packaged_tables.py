@@ -34,6 +34,11 @@ IN_PACKAGES: dict[str, tuple[str, Callable[[], pd.DataFrame]]] = {
 }
 
 
+def name_of(table: str) -> str:
+    """Return the name of a table without its folder and target."""
+    return Path(table.rpartition(":")[0] or table).stem
+
+
 def file_and_target(table: str, folder: Path) -> tuple[Path, str]:
     """Return file and target of a table; one that ships in a package is written into `folder`.
 

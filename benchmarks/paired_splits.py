@@ -93,11 +93,6 @@ def _drawn_places(y: Labels, negatives: int) -> "np.ndarray":
     return np.concatenate([np.flatnonzero(y == 1), zeros])
 
 
-def name_of(table: str) -> str:
-    """Return the name of a table without its folder and target."""
-    return Path(table.rpartition(":")[0] or table).stem
-
-
 def _drawn(file: Path, rows: int, seed: int, folder: Path) -> Path:
     """Write some rows of a CSV file to another one."""
     drawn = folder / f"drawn_{file.name}"

@@ -32,7 +32,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from benchmarks import peer_fit
-from benchmarks.packaged_tables import file_and_target
+from benchmarks.packaged_tables import file_and_target, name_of
 from benchmarks.peer_report import OURS, SYSTEMS, Cell, markdown, picture
 from steps.data.logged_splits import open_splits
 from steps.data.splits import Splits
@@ -115,11 +115,6 @@ def check_names_differ(tables: list[str]) -> None:
     names = Counter(map(name_of, tables))
     if repeated := [name for name, count in names.items() if count > 1]:
         raise click.BadParameter(f"several tables are called {', '.join(repeated)}")
-
-
-def name_of(table: str) -> str:
-    """Return the name of a table, without its folder and its target."""
-    return Path(table.partition(":")[0]).stem
 
 
 def source_of(table: str) -> str:

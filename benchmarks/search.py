@@ -30,12 +30,12 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
+from benchmarks.packaged_tables import name_of
 from benchmarks.paired_splits import (
     fitted_scores,
     ignore_warnings_of_fits,
     mean_with_interval,
     models_of,
-    name_of,
     stratified_splits,
     temporal_splits,
 )

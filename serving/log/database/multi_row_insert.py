@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql
 
 # The driver's values of one row, in the order of the table's columns.
 Row = tuple[Any, ...]
+# A statement and its parameters.
+Statement = tuple[str, tuple[Any, ...]]
 
 # Rows in one statement of SQLite. Few statements, since its module releases Python's lock around
 # each; few sizes, since each is prepared once, and the module keeps 128 statements.
@@ -47,7 +49,7 @@ def insert_rows(
         note_progress()
 
 
-def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
@@ -62,7 +64,7 @@ def _insert_of_parameters(table: sa.Table, size: int) -> str:
     return f"{_insert_into(table)} VALUES {', '.join([values] * size)}"
 
 
-def _of_documents(table: sa.Table, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+def _of_documents(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
     names = [str(name) for name in table.columns.keys()]  # noqa: SIM118
     for start in range(0, len(rows), ROWS_PER_DOCUMENT):
         some = rows[start : start + ROWS_PER_DOCUMENT]
