@@ -58,8 +58,8 @@ class Answer(BaseModel):
 
     `score` is the probability of class 1 at the rate of the training rows or, if the champion is
     calibrated, of the validation rows; `label` is 1 if the score reaches the champion's threshold.
-    If the request asks to explain, `base` and `contributions` add up to the log-odds of `score`: the
-    mean of the reference rows, and the share of each column.
+    If the request asks to explain, `base` and `contributions` add up to the log-odds of `score`:
+    the mean of the reference rows, and the share of each column.
     """
 
     prediction_id: str
