@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.packaged_tables import file_and_target
 from serving.model.probabilities import correct_prior
 from steps.data.splits import Split, Splits
-from steps.engines.pycaret import classifiers
+from steps.engines.pycaret import RETIRED, classifiers
 from steps.evaluation.metrics import Floats, Labels
 from steps.loading.reading import load_source
 from steps.loading.rules import Rules
@@ -102,7 +102,13 @@ def _drawn(file: Path, rows: int, seed: int, folder: Path) -> Path:
 
 
 def models_of(training: Split, profile: str, seed: int) -> dict[str, Pipeline]:
-    """Return the classifiers of the PyCaret engine with its preprocessing, by name."""
+    """Return the classifiers that the PyCaret engine compares, with its preprocessing, by name."""
+    models = with_retired_models(training, profile, seed)
+    return {name: model for name, model in models.items() if name not in RETIRED}
+
+
+def with_retired_models(training: Split, profile: str, seed: int) -> dict[str, Pipeline]:
+    """Return the models of `models_of`, and those of classifiers that were compared before."""
     weight = float((training.y == 0).sum() / (training.y == 1).sum())
     return {
         name: with_preprocessing(classifier)

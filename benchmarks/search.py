@@ -2,12 +2,12 @@
 
     make bench ARGS="search bank.csv:deposit titanic creditcard --seeds 10 --rows 6000"
 
-The classifiers compete on each split of a table. With a search, the random forest is left out, and
-the best of those with a search space share a number of trials (Optuna's TPE, fixed seed); the best
-parameters of each join the others. Three rules choose from those that compete: the highest KS on
-the validation split, the highest ROC AUC there, and the pipeline's ensemble of the best five by KS.
-What they choose is refitted on training and validation rows and judged on the test rows.
-Differences are those to the fixed parameters, paired by split.
+The classifiers compete on each split of a table. With a search, the best of those with a search
+space share a number of trials (Optuna's TPE, fixed seed); the best parameters of each join the
+others. Three rules choose from those that compete: the highest KS on the validation split, the
+highest ROC AUC there, and the pipeline's ensemble of the best five by KS. What they choose is
+refitted on training and validation rows and judged on the test rows. Differences are those to the
+fixed parameters, paired by split.
 
 `creditcard` is divided by time into three training, validation and test splits, all of them in the
 first 80 % of its rows: the others are the pipeline's test split. `--rows` draws from its rows of
@@ -16,7 +16,6 @@ class 0 and keeps all of class 1.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,23 +29,20 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from benchmarks.packaged_tables import name_of
-from benchmarks.paired_splits import (
-    fitted_scores,
-    ignore_warnings_of_fits,
-    mean_with_interval,
-    models_of,
-    stratified_splits,
-    temporal_splits,
+from benchmarks.choices import (
+    FIXED,
+    Candidate,
+    Rows,
+    fitted,
+    judged,
+    report,
+    rows_of,
+    splits_of,
 )
-from serving.model.probabilities import combine
+from benchmarks.packaged_tables import name_of
+from benchmarks.paired_splits import fitted_scores, ignore_warnings_of_fits, models_of
 from steps.data.splits import Split
-from steps.engines.pycaret import CANDIDATES
-from steps.evaluation.metrics import Floats, Labels, ks
-from steps.preparation.prepared_splits import prepare
-from steps.selection.greedy import select_weights
 
-FOREST = "Random Forest"
 # Lowest and highest value of each parameter, on a logarithmic scale; integers stay integers.
 SPACES: dict[str, dict[str, tuple[float, float]]] = {
     "Logistic Regression": {"C": (1e-4, 100.0)},
@@ -69,38 +65,6 @@ SPACES: dict[str, dict[str, tuple[float, float]]] = {
 # Random trials of each study before TPE's model is used.
 STARTUP_TRIALS = 5
 INNER_FOLDS = 3
-CREDITCARD = "creditcard"
-# Ends of the training, validation and test split, as shares of all rows.
-ORIGINS = ((0.4, 0.5, 0.6), (0.5, 0.6, 0.7), (0.6, 0.7, 0.8))
-FIXED, NO_FOREST = "fixed", "fixed, no forest"
-RULES = ("ks", "roc_auc", "ensemble")
-METRICS: dict[str, Callable[[Labels, Floats], float]] = {"ks": ks, "roc_auc": roc_auc_score}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Prepared rows of one split of a table.
-
-    Attributes:
-        training: The rows to fit on first.
-        validation: The rows to compare on.
-        refit: Both, prepared on their own.
-        test: The rows to judge on, prepared as for the refit.
-    """
-
-    training: Split
-    validation: Split
-    refit: Split
-    test: Split
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A classifier with parameters, and its scores of the validation rows after the first fit."""
-
-    name: str
-    model: Pipeline
-    scores: Floats
 
 
 @click.command()
@@ -122,14 +86,14 @@ def main(
     objectives: str,
     output: str,
 ) -> None:
-    """Print test KS and ROC AUC, and their differences with 95 % intervals."""
+    """Print test metrics, and their differences with 95 % intervals."""
     if unknown := set(objectives.split(",")) - set(OBJECTIVES):
         raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(OBJECTIVES)}")
     ignore_warnings_of_fits()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # not a message of each trial
     results: list[dict[str, object]] = []
     for table in tables:
-        for seed in range(len(ORIGINS) if table == CREDITCARD else seeds):
+        for seed in splits_of(table, seeds):
             with rows_of(table, seed, rows) as of_split:
                 search = Search(of_split, seed, trials, searched)
                 for found in compared(of_split, profile, search, objectives.split(",")):
@@ -138,27 +102,11 @@ def main(
             if output:
                 pd.DataFrame(results).to_csv(output, index=False)
     frame = pd.DataFrame(results)
-    for metric in METRICS:
-        click.echo(f"\ntest {metric}: differences to {FIXED!r}")
-        click.echo(gains(frame, metric).to_string())
+    click.echo(report(frame))
     click.echo("\nseconds of CPU, as multiples of those of the fixed parameters")
     click.echo(seconds(frame).round(2).to_string())
     click.echo(f"\nchosen of {FIXED!r} by rule: share of the splits")
     click.echo(choices(frame).round(2).to_string())
-
-
-@contextmanager
-def rows_of(table: str, seed: int, rows: int) -> Iterator[Rows]:
-    """Open the prepared rows of one split of a table."""
-    if table == CREDITCARD:
-        with temporal_splits(table, "Class", ORIGINS[seed], rows) as (training, validation, test):
-            frame = pd.concat([training.frame, validation.frame], ignore_index=True)
-            yield Rows(training, validation, replace(training, in_memory=frame), test)
-        return
-    with stratified_splits(table, seed, rows) as splits:
-        first, refit = prepare(splits), prepare(splits, refit=True)
-        test = refit.preparation.apply(splits.test)
-        yield Rows(first.training, first.validation, refit.training, test)
 
 
 @dataclass(frozen=True)
@@ -266,83 +214,15 @@ def compared(
 
     The seconds are those of the CPU for the first fits and the search.
     """
-    fixed, spent = [], {}
-    for name, model in models_of(rows.training, profile, search.seed).items():
-        start = time.process_time()
-        fixed.append(Candidate(name, model, fitted_scores(model, rows.training, rows.validation)))
-        spent[name] = time.process_time() - start
-    without_forest = [candidate for candidate in fixed if candidate.name != FOREST]
-    total, less = sum(spent.values()), sum(spent.values()) - spent[FOREST]
-    contenders = {FIXED: (fixed, total), NO_FOREST: (without_forest, less)}
+    start = time.process_time()
+    fixed = fitted(models_of(rows.training, profile, search.seed), rows)
+    contenders, spent = {FIXED: fixed}, {FIXED: time.process_time() - start}
     for objective in objectives:
-        start = time.process_time()
-        found = search.run(without_forest, objective)
-        took = time.process_time() - start
-        contenders[f"search by {objective}"] = ([*without_forest, *found], less + took)
-    test = _RefittedScores(rows)
-    for contender, (candidates, took) in contenders.items():
-        for rule in RULES:
-            chosen, weights = choose(rule, candidates, rows.validation.y)
-            scores = combine([test(candidate) for candidate in chosen], weights)
-            yield {
-                "contender": contender,
-                "rule": rule,
-                "chosen": "|".join(candidate.name for candidate in chosen),
-                "seconds": took,
-            } | {name: float(metric(rows.test.y, scores)) for name, metric in METRICS.items()}
-
-
-def choose(
-    rule: str, candidates: list[Candidate], y: Labels
-) -> tuple[list[Candidate], list[float]]:
-    """Return the candidates that a rule chooses by their validation scores, and their weights."""
-    metric = METRICS.get(rule, ks)
-    ranked = sorted(candidates, key=lambda each: metric(y, each.scores), reverse=True)
-    if rule in METRICS:
-        return ranked[:1], [1.0]
-    ranked = ranked[:CANDIDATES]
-    weights = select_weights(y, np.array([candidate.scores for candidate in ranked]))
-    members = np.flatnonzero(weights)
-    return [ranked[place] for place in members], weights[members].tolist()
-
-
-class _RefittedScores:
-    """Scores of the test rows by refitted candidates, each refitted once."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        self._found: dict[int, tuple[Candidate, Floats]] = {}
-
-    def __call__(self, candidate: Candidate) -> Floats:
-        if id(candidate) not in self._found:
-            model = clone(candidate.model)
-            scores = fitted_scores(model, self._rows.refit, self._rows.test)
-            self._found[id(candidate)] = candidate, scores
-        return self._found[id(candidate)][1]
-
-
-def gains(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the mean of a test metric, and what each contender gains, by rule and table.
-
-    The line "all" is the mean over all splits of all tables but the credit card data.
-    """
-    lines = {}
-    for rule in RULES:
-        values = results[results["rule"] == rule].pivot_table(
-            index=["table", "seed"], columns="contender", values=metric, sort=False
-        )
-        tables = values.index.get_level_values("table")
-        groups = [(table, values[tables == table]) for table in tables.unique()]
-        for table, group in [*groups, ("all", values[tables != CREDITCARD])]:
-            if len(group):
-                lines[rule, table] = {
-                    "splits": len(group),
-                    FIXED: round(group[FIXED].mean(), 4),
-                } | {
-                    contender: mean_with_interval(group[contender] - group[FIXED])
-                    for contender in group.columns.drop(FIXED)
-                }
-    return pd.DataFrame.from_dict(lines, orient="index")
+        name, start = f"search by {objective}", time.process_time()
+        contenders[name] = [*fixed, *search.run(fixed, objective)]
+        spent[name] = spent[FIXED] + time.process_time() - start
+    for found in judged(contenders, rows):
+        yield found | {"seconds": spent[str(found["contender"])]}
 
 
 def seconds(results: pd.DataFrame) -> pd.DataFrame:

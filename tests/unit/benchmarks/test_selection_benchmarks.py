@@ -1,13 +1,13 @@
-"""`benchmarks.folds`, `benchmarks.search`, and what they share."""
+"""`benchmarks.classifiers`, `benchmarks.folds`, `benchmarks.search`, and what they share."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import folds, search
+from benchmarks import choices, classifiers, folds, search
 from benchmarks.paired_splits import mean_with_interval, stratified_splits, temporal_splits
-from steps.engines.pycaret import CANDIDATES
+from steps.engines.pycaret import CANDIDATES, RETIRED
 from steps.loading.sources import SAMPLE
 
 pytestmark = pytest.mark.quick
@@ -21,18 +21,15 @@ def run(command, *arguments):
 
 @pytest.fixture(scope="module")
 def rows():
-    with search.rows_of(TABLE, 0, 500) as of_split:
+    with choices.rows_of(TABLE, 0, 500) as of_split:
         yield of_split
 
 
 @pytest.fixture(scope="module")
 def fixed(rows):
     """The classifiers that have a search space, with the parameters of the engine."""
-    return [
-        search.Candidate(name, model, search.fitted_scores(model, rows.training, rows.validation))
-        for name, model in search.models_of(rows.training, "quick", 0).items()
-        if name in search.SPACES
-    ]
+    models = search.models_of(rows.training, "quick", 0)
+    return choices.fitted({name: models[name] for name in search.SPACES}, rows)
 
 
 def test_folds_report_the_differences_to_the_single_split(tmp_path):
@@ -49,12 +46,26 @@ def test_search_reports_each_contender_and_rule(tmp_path):
     small = ["--seeds", "2", "--rows", "400", "--trials", "4", "--objectives", "log_loss"]
     done = run(search.main, TABLE, *small, "--output", str(output))
     results = pd.read_csv(output)
-    assert len(results) == 3 * len(search.RULES) * 2
+    assert len(results) == 2 * len(choices.RULES) * 2
     auc = results.groupby(["contender", "rule"])["roc_auc"].mean()
     gained = auc["search by log_loss", "ensemble"] - auc["fixed", "ensemble"]
     assert f"{gained:+.4f} (" in done.stdout.partition("test roc_auc")[2]
-    searched = results[results["contender"] == "search by log_loss"]
-    assert not searched["chosen"].str.contains(search.FOREST).any()
+
+
+def test_classifiers_are_left_out_one_by_one(tmp_path):
+    output = tmp_path / "classifiers.csv"
+    small = ["--seeds", "1", "--rows", "400"]
+    done = run(classifiers.main, TABLE, *small, "--output", str(output))
+    groups = pd.read_csv(output).groupby("contender")["chosen"].agg("|".join)
+    names = {group.removeprefix("without ") for group in groups.index if "without" in group}
+    assert len(names) > CANDIDATES
+    assert names >= classifiers.LATER
+    assert not RETIRED & names
+    for name in names:
+        assert name not in groups[f"without {name}"].split("|")
+    assert not classifiers.LATER & set(groups["first release"].split("|"))
+    assert {f"with {name}" for name in RETIRED} <= set(groups.index)
+    assert "without Deep LightGBM" in done.stdout.partition("test log_loss")[2]
 
 
 @pytest.mark.parametrize("objective", search.OBJECTIVES)
@@ -78,13 +89,13 @@ def test_rules_choose_by_validation_scores(fixed):
     y = np.array([0, 0, 0, 1, 1, 1])
     scores = {"best": [1, 2, 3, 7, 8, 9], "second": [1, 2, 7, 3, 8, 9], "worst": [9, 8, 7, 3, 2, 1]}
     candidates = [
-        search.Candidate(name, fixed[0].model, np.array(values) / 10)
+        choices.Candidate(name, fixed[0].model, np.array(values) / 10)
         for name, values in scores.items()
     ]
-    for rule in search.METRICS:
-        chosen, weights = search.choose(rule, candidates, y)
+    for rule in ("ks", "roc_auc"):
+        chosen, weights = choices.choose(rule, candidates, y)
         assert ([each.name for each in chosen], weights) == (["best"], [1.0])
-    chosen, weights = search.choose("ensemble", candidates[::-1] * CANDIDATES, y)
+    chosen, weights = choices.choose("ensemble", candidates[::-1] * CANDIDATES, y)
     assert {each.name for each in chosen} == {"best"}
     assert sum(weights) == pytest.approx(1)
 

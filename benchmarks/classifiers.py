@@ -1,0 +1,71 @@
+"""What the classifiers of the PyCaret engine add to each other.
+
+    make bench ARGS="classifiers bank.csv:deposit titanic creditcard --seeds 5"
+
+On each split of a table, three rules choose from the classifiers: the highest KS on the validation
+split, the highest ROC AUC there, and the pipeline's ensemble of the best five by KS. What they
+choose is refitted on training and validation rows and judged on the test rows. Each group is
+compared with all that the engine compares, paired by split: the nine of the first release, all but
+one, and all with a retired one. `creditcard` and `--rows` are as in `benchmarks.search`.
+"""
+
+import click
+import pandas as pd
+
+from benchmarks.choices import (
+    FIXED,
+    Candidate,
+    fitted,
+    judged,
+    report,
+    rows_of,
+    splits_of,
+)
+from benchmarks.packaged_tables import name_of
+from benchmarks.paired_splits import ignore_warnings_of_fits, with_retired_models
+from steps.engines.pycaret import RETIRED
+
+# Not in the first release.
+LATER = {"Fully Grown Extra Trees", "Deep LightGBM", "Shallow LightGBM"}
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option("--seeds", default=5, help="Stratified splits of each table.")
+@click.option("--rows", default=0, help="Draw so many rows of each table; 0 for all.")
+@click.option("--profile", default="quick", help="Sizes of the classifiers, quick or full.")
+@click.option("--output", default="", help="CSV file for the results of each split.")
+def main(tables: tuple[str, ...], seeds: int, rows: int, profile: str, output: str) -> None:
+    """Print test metrics, and their differences with 95 % intervals."""
+    ignore_warnings_of_fits()
+    results: list[dict[str, object]] = []
+    for table in tables:
+        for seed in splits_of(table, seeds):
+            with rows_of(table, seed, rows) as of_split:
+                models = with_retired_models(of_split.training, profile, seed)
+                for found in judged(contenders(fitted(models, of_split)), of_split):
+                    results.append({"table": name_of(table), "seed": seed} | found)
+            click.echo(f"{table}: split {seed} done", err=True)
+            if output:
+                pd.DataFrame(results).to_csv(output, index=False)
+    click.echo(report(pd.DataFrame(results)))
+
+
+def contenders(candidates: list[Candidate]) -> dict[str, list[Candidate]]:
+    """Return groups of the candidates, by name."""
+    compared = [each for each in candidates if each.name not in RETIRED]
+    groups = {
+        FIXED: compared,
+        "first release": [each for each in candidates if each.name not in LATER],
+    }
+    for left_out in compared:
+        others = [each for each in compared if each is not left_out]
+        groups[f"without {left_out.name}"] = others
+    for retired in candidates:
+        if retired.name in RETIRED:
+            groups[f"with {retired.name}"] = [*compared, retired]
+    return groups
+
+
+if __name__ == "__main__":
+    main()
