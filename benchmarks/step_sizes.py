@@ -57,7 +57,8 @@ def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[
     done: list[tuple[float, float]] = json.loads(file.read_text()) if file.exists() else []
     while len(done) < repeat:
         try:
-            done.append(measure_step(workspace, step, **_parameters(step, workspace, engines)))
+            parameters = _parameters(step, len(done), workspace, engines)
+            done.append(measure_step(workspace, step, **parameters))
         except subprocess.CalledProcessError as error:
             sys.exit(f"{step} with {count:,} rows failed:\n{error.stderr}")
         file.write_text(json.dumps(done))
@@ -69,19 +70,23 @@ def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[
     click.echo(f"{step}, {count:,} rows: {result}")
 
 
-def _parameters(step: str, workspace: Path, engines: list[str]) -> dict[str, str]:
-    """Return the parameters of `step`, which goes on from the newest runs in `workspace`."""
+def _parameters(step: str, repetition: int, workspace: Path, engines: list[str]) -> dict[str, str]:
+    """Return the parameters of `step`, which goes on from the newest runs in `workspace`.
+
+    Each selection registers a model of its own, so that none has a champion to compare with.
+    """
     table = str(workspace / "table.parquet")
     if step == "load_data":
         return {"data": table}
     if step == "score_batch":
         output = workspace / f"scores_{len(list(workspace.glob('scores_*')))}"
-        return {"input": table, "output": str(output), "model_name": "size"}
+        return {"input": table, "output": str(output), "model_name": "size_0"}
     parameters = {"data_run_id": _newest(workspace, "load_data")}
     if step in engines:
         return parameters | {"profile": "quick"}
     trained = ",".join(_newest(workspace, engine) for engine in engines)
-    return parameters | {"training_run_ids": trained, "model_name": "size", "cache": "false"}
+    model_name = f"size_{repetition}"
+    return parameters | {"training_run_ids": trained, "model_name": model_name, "cache": "false"}
 
 
 def _newest(workspace: Path, step: str) -> str:
