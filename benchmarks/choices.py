@@ -1,13 +1,12 @@
 """What the pipeline would choose from classifiers on a split of a table, judged on test rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from benchmarks.paired_splits import (
@@ -19,22 +18,17 @@ from benchmarks.paired_splits import (
 from serving.model.probabilities import combine
 from steps.data.splits import Split
 from steps.engines.pycaret import CANDIDATES
-from steps.evaluation.metrics import Floats, Labels, ks
+from steps.evaluation.metrics import METRICS, Floats, Labels
 from steps.preparation.prepared_splits import prepare
 from steps.selection.greedy import select_weights
 
 CREDITCARD = "creditcard"
 # Ends of the training, validation and test split, as shares of all rows.
 ORIGINS = ((0.4, 0.5, 0.6), (0.5, 0.6, 0.7), (0.6, 0.7, 0.8))
-FIXED = "fixed"
+BASELINE = "baseline"
 ENSEMBLE = "ensemble"
 RULES = ("ks", "roc_auc", ENSEMBLE)
-METRICS: dict[str, Callable[[Labels, Floats], float]] = {
-    "ks": ks,
-    "roc_auc": roc_auc_score,
-    "log_loss": lambda y, scores: float(log_loss(y, np.clip(scores, LEAST, 1 - LEAST))),
-}
-LEAST = 1e-12  # a lower score would make log loss infinite
+JUDGED_BY = ("ks", "roc_auc", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -101,15 +95,18 @@ def judged(contenders: dict[str, list[Candidate]], rows: Rows) -> Iterator[dict[
                 "contender": contender,
                 "rule": rule,
                 "chosen": "|".join(candidate.name for candidate in chosen),
-            } | {name: float(metric(rows.test.y, scores)) for name, metric in METRICS.items()}
+            } | {name: float(METRICS[name](rows.test.y, scores)) for name in JUDGED_BY}
 
 
 def choose(
     rule: str, candidates: list[Candidate], y: Labels
 ) -> tuple[list[Candidate], list[float]]:
-    """Return the candidates that a rule chooses by their validation scores, and their weights."""
-    metric = METRICS.get(rule, ks)
-    ranked = sorted(candidates, key=lambda each: metric(y, each.scores), reverse=True)
+    """Return the candidates that a rule chooses by their validation scores, and their weights.
+
+    As in the pipeline, log loss breaks ties.
+    """
+    metric, loss = METRICS["ks" if rule == ENSEMBLE else rule], METRICS["log_loss"]
+    ranked = sorted(candidates, key=lambda each: (-metric(y, each.scores), loss(y, each.scores)))
     if rule != ENSEMBLE:
         return ranked[:1], [1.0]
     ranked = ranked[:CANDIDATES]
@@ -134,10 +131,10 @@ class _RefittedScores:
 
 
 def report(results: pd.DataFrame) -> str:
-    """Return the differences of all contenders to `FIXED` as text, a table for each metric."""
+    """Return the differences of all contenders to `BASELINE` as text, a table for each metric."""
     return "\n".join(
-        f"\ntest {metric}: differences to {FIXED!r}\n{gains(results, metric).to_string()}"
-        for metric in METRICS
+        f"\ntest {metric}: differences to the baseline\n{gains(results, metric).to_string()}"
+        for metric in JUDGED_BY
     )
 
 
@@ -157,9 +154,9 @@ def gains(results: pd.DataFrame, metric: str) -> pd.DataFrame:
             if len(group):
                 lines[rule, table] = {
                     "splits": len(group),
-                    FIXED: round(group[FIXED].mean(), 4),
+                    BASELINE: round(group[BASELINE].mean(), 4),
                 } | {
-                    contender: mean_with_interval(group[contender] - group[FIXED])
-                    for contender in group.columns.drop(FIXED)
+                    contender: mean_with_interval(group[contender] - group[BASELINE])
+                    for contender in group.columns.drop(BASELINE)
                 }
     return pd.DataFrame.from_dict(lines, orient="index")

@@ -13,7 +13,7 @@ import click
 import pandas as pd
 
 from benchmarks.choices import (
-    FIXED,
+    BASELINE,
     Candidate,
     fitted,
     judged,
@@ -22,11 +22,11 @@ from benchmarks.choices import (
     splits_of,
 )
 from benchmarks.packaged_tables import name_of
-from benchmarks.paired_splits import ignore_warnings_of_fits, with_retired_models
+from benchmarks.paired_splits import ignore_warnings_of_fits, models_of
 from steps.engines.pycaret import RETIRED
 
 # Not in the first release.
-LATER = {"Fully Grown Extra Trees", "Deep LightGBM", "Shallow LightGBM"}
+LATER = {"Deep Extra Trees", "Deep LightGBM", "Shallow LightGBM"}
 
 
 @click.command()
@@ -42,7 +42,7 @@ def main(tables: tuple[str, ...], seeds: int, rows: int, profile: str, output: s
     for table in tables:
         for seed in splits_of(table, seeds):
             with rows_of(table, seed, rows) as of_split:
-                models = with_retired_models(of_split.training, profile, seed)
+                models = models_of(of_split.training, profile, seed, retired=True)
                 for found in judged(contenders(fitted(models, of_split)), of_split):
                     results.append({"table": name_of(table), "seed": seed} | found)
             click.echo(f"{table}: split {seed} done", err=True)
@@ -55,7 +55,7 @@ def contenders(candidates: list[Candidate]) -> dict[str, list[Candidate]]:
     """Return groups of the candidates, by name."""
     compared = [each for each in candidates if each.name not in RETIRED]
     groups = {
-        FIXED: compared,
+        BASELINE: compared,
         "first release": [each for each in candidates if each.name not in LATER],
     }
     for left_out in compared:

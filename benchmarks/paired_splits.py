@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.packaged_tables import file_and_target
 from serving.model.probabilities import correct_prior
 from steps.data.splits import Split, Splits
-from steps.engines.pycaret import RETIRED, classifiers
+from steps.engines.pycaret import classifiers, compared_classifiers
 from steps.evaluation.metrics import Floats, Labels
 from steps.loading.reading import load_source
 from steps.loading.rules import Rules
@@ -101,19 +101,20 @@ def _drawn(file: Path, rows: int, seed: int, folder: Path) -> Path:
     return drawn
 
 
-def models_of(training: Split, profile: str, seed: int) -> dict[str, Pipeline]:
-    """Return the classifiers that the PyCaret engine compares, with its preprocessing, by name."""
-    models = with_retired_models(training, profile, seed)
-    return {name: model for name, model in models.items() if name not in RETIRED}
+def models_of(
+    training: Split, profile: str, seed: int, *, retired: bool = False
+) -> dict[str, Pipeline]:
+    """Return the classifiers of the PyCaret engine with its preprocessing, by name.
 
-
-def with_retired_models(training: Split, profile: str, seed: int) -> dict[str, Pipeline]:
-    """Return the models of `models_of`, and those of classifiers that were compared before."""
+    Args:
+        training: The rows to fit on.
+        profile: The sizes of the classifiers.
+        seed: The random state of the classifiers.
+        retired: Also those that the engine does not compare any more.
+    """
     weight = float((training.y == 0).sum() / (training.y == 1).sum())
-    return {
-        name: with_preprocessing(classifier)
-        for name, classifier in classifiers(profile, weight, seed).items()
-    }
+    offered = (classifiers if retired else compared_classifiers)(profile, weight, seed)
+    return {name: with_preprocessing(classifier) for name, classifier in offered.items()}
 
 
 def with_preprocessing(classifier: ClassifierMixin) -> Pipeline:

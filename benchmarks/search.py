@@ -30,7 +30,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from benchmarks.choices import (
-    FIXED,
+    BASELINE,
     Candidate,
     Rows,
     fitted,
@@ -105,8 +105,8 @@ def main(
     click.echo(report(frame))
     click.echo("\nseconds of CPU, as multiples of those of the fixed parameters")
     click.echo(seconds(frame).round(2).to_string())
-    click.echo(f"\nchosen of {FIXED!r} by rule: share of the splits")
-    click.echo(choices(frame).round(2).to_string())
+    click.echo(f"\nchosen of {BASELINE!r} by rule: share of the splits")
+    click.echo(chosen_shares(frame).round(2).to_string())
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,10 @@ def _log_loss_of_folds(rows: Rows, candidate: Candidate) -> float:
     folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0)
     losses = []
     for parts in folds.split(training.y, training.y):
-        fitted, held_out = (
+        fold, held_out = (
             replace(training, in_memory=training.frame.iloc[places]) for places in parts
         )
-        scores = fitted_scores(clone(candidate.model), fitted, held_out)
+        scores = fitted_scores(clone(candidate.model), fold, held_out)
         losses.append(log_loss(held_out.y, scores))
     return -float(np.mean(losses))
 
@@ -216,11 +216,11 @@ def compared(
     """
     start = time.process_time()
     fixed = fitted(models_of(rows.training, profile, search.seed), rows)
-    contenders, spent = {FIXED: fixed}, {FIXED: time.process_time() - start}
+    contenders, spent = {BASELINE: fixed}, {BASELINE: time.process_time() - start}
     for objective in objectives:
         name, start = f"search by {objective}", time.process_time()
         contenders[name] = [*fixed, *search.run(fixed, objective)]
-        spent[name] = spent[FIXED] + time.process_time() - start
+        spent[name] = spent[BASELINE] + time.process_time() - start
     for found in judged(contenders, rows):
         yield found | {"seconds": spent[str(found["contender"])]}
 
@@ -228,13 +228,13 @@ def compared(
 def seconds(results: pd.DataFrame) -> pd.DataFrame:
     """Return the seconds of each contender as multiples of those of the fixed parameters."""
     means = results.pivot_table(index="table", columns="contender", values="seconds", sort=False)
-    ratios = means.drop(columns=FIXED).div(means[FIXED], axis=0)
-    return pd.concat([means[[FIXED]], ratios], axis=1)
+    ratios = means.drop(columns=BASELINE).div(means[BASELINE], axis=0)
+    return pd.concat([means[[BASELINE]], ratios], axis=1)
 
 
-def choices(results: pd.DataFrame) -> pd.DataFrame:
+def chosen_shares(results: pd.DataFrame) -> pd.DataFrame:
     """Return in which share of the splits each rule chooses each classifier, by table."""
-    chosen = results[results["contender"] == FIXED]
+    chosen = results[results["contender"] == BASELINE]
     names = chosen["chosen"].str.get_dummies("|")
     return names.groupby([chosen["rule"], chosen["table"]], sort=False).mean()
 

@@ -1,11 +1,11 @@
-"""PyCaret's comparison of scikit-learn and LightGBM classifiers on the given split.
+"""scikit-learn and LightGBM classifiers, fitted by PyCaret and compared on the given split.
 
 mlflow run . -e train_pycaret -P data_run_id=RUN_ID
 mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 """
 
 import logging
-from contextlib import AbstractContextManager
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import mlflow.sklearn
 import numpy as np
 import pandas as pd
 from lightgbm import LGBMClassifier
-from lightgbm.basic import LightGBMError
 from pycaret.classification import ClassificationExperiment
 from sklearn.base import ClassifierMixin
 from sklearn.discriminant_analysis import (
@@ -27,7 +26,6 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
@@ -42,7 +40,7 @@ from steps.engines.base import (
     TrainedModel,
     run_engine,
 )
-from steps.evaluation.metrics import Floats, ks
+from steps.evaluation.metrics import METRICS, Floats, ks
 from steps.export.onnx_graphs import write_onnx
 from steps.export.scikit_learn import classifier_graph
 from steps.runtime.entry_point import step
@@ -55,20 +53,18 @@ logger = logging.getLogger("ml-pipes")
 CANDIDATES = 5
 # Not compared any more; runs of earlier releases have them as candidates, which may be refitted.
 RETIRED = {"Random Forest"}
-# Its classifiers fit in memory, most of them on one core.
+# Its classifiers fit in memory, some of them on one core.
 ROW_BUDGET = {"full": 500_000, "quick": 250_000}
 # PyCaret wants a holdout in every experiment; a refit scores so many rows of each class.
 REFIT_HOLDOUT_ROWS = 5
-MOST_LEAVES = 5_000  # of a tree that is not bounded otherwise
-LOG_LOSS = "Log Loss"
-DECIMALS = 6  # of PyCaret's metrics
-# Threads of OpenMP wait for each other in loops. On fewer rows they gain nothing, and beside
-# another busy program a second becomes minutes.
-ROWS_FOR_THREADS = 50_000
+MOST_LEAVES = 5_000  # of a deep tree
+# Threads of OpenMP wait for each other in loops. On fewer values, rows times features, they gain
+# little, and beside another busy program a second becomes minutes.
+VALUES_FOR_THREADS = 1_000_000
 
 
 class PyCaretEngine(Engine):
-    """PyCaret; candidates are the best classifiers of its comparison."""
+    """PyCaret; candidates are the best of a fixed set of classifiers."""
 
     name = "pycaret"
 
@@ -84,27 +80,34 @@ class PyCaretEngine(Engine):
     def search(self, splits: PreparedSplits) -> list[TrainedModel]:
         """Return the best classifiers by KS on the validation split, best first."""
         y = splits.training.y
-        positive_weight = float((y == 0).sum() / (y == 1).sum())
-        compared = {
-            name: classifier
-            for name, classifier in classifiers(self._profile, positive_weight, self._seed).items()
-            if name not in RETIRED
-        }
+        weight = float((y == 0).sum() / (y == 1).sum())
+        compared = compared_classifiers(self._profile, weight, self._seed)
         experiment = _experiment(splits.training, splits.validation.frame, self._seed)
-        with (
-            progress(f"PyCaret compares {len(compared)} classifiers"),
-            _limited_threads(splits.training),
-        ):
-            fitted, board = _compare(experiment, compared)
-        mlflow.log_table(board.round(4), "pycaret_comparison.json")
-        return [
-            _trained_model(
-                _pipeline(experiment, fitted[name]),
-                self._configuration(name, positive_weight),
-                splits.has_missing,
-            )
-            for name in board["Model"][:CANDIDATES]
-        ]
+        models, metrics = {}, []
+        with progress(f"PyCaret compares {len(compared)} classifiers"):
+            for name, classifier in compared.items():
+                configuration = self._configuration(name, weight)
+                start = time.monotonic()
+                try:
+                    model = _fit(
+                        experiment, classifier, configuration, splits.training, splits.has_missing
+                    )
+                    found = _metrics(experiment, model, splits.validation)
+                except EngineError as error:
+                    logger.warning("%s", error)
+                else:
+                    models[name] = model
+                    seconds = time.monotonic() - start
+                    metrics.append({"Model": name} | found | {"Seconds": round(seconds, 1)})
+        if not models:
+            raise EngineError("PyCaret could not fit any classifier; see the warnings above")
+        # PyCaret's own comparison would fit the best a second time, and would leave ties of KS,
+        # which are frequent with few positives, in the order of the classifiers.
+        board = pd.DataFrame(metrics).sort_values(
+            ["KS", "Log Loss"], ascending=[False, True], ignore_index=True
+        )
+        mlflow.log_table(board.round(6), "pycaret_comparison.json")
+        return [models[name] for name in board["Model"][:CANDIDATES]]
 
     def fit(self, configuration: Configuration, rows: Split) -> TrainedModel:
         """Fit the classifier of `configuration` on `rows`.
@@ -116,9 +119,8 @@ class PyCaretEngine(Engine):
         classifier = classifiers(configuration["profile"], weight, configuration["seed"])[algorithm]
         holdout = rows.frame.groupby(rows.target).head(REFIT_HOLDOUT_ROWS)
         experiment = _experiment(rows, holdout, configuration["seed"])
-        with progress(f"PyCaret fits {algorithm} on {rows.name} rows"), _limited_threads(rows):
-            fitted = experiment.create_model(classifier, cross_validation=False, verbose=False)
-        return _trained_model(_pipeline(experiment, fitted), configuration, rows.has_missing)
+        with progress(f"PyCaret fits {algorithm} on {rows.name} rows"):
+            return _fit(experiment, classifier, configuration, rows, rows.has_missing)
 
     def _configuration(self, algorithm: str, positive_weight: float) -> Configuration:
         return {
@@ -129,14 +131,21 @@ class PyCaretEngine(Engine):
         }
 
 
-def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, ClassifierMixin]:
-    """Return the unfitted classifiers to compare, by name.
+def compared_classifiers(
+    profile: str, positive_weight: float, seed: int
+) -> dict[str, ClassifierMixin]:
+    """Return the unfitted classifiers to compare, by name."""
+    offered = classifiers(profile, positive_weight, seed)
+    return {name: each for name, each in offered.items() if name not in RETIRED}
 
-    Boosting and forests get parameters that survive few positives: with the libraries' defaults
-    a leaf of one or two frauds gets an extreme value, and the ranking collapses. Trees are not
-    weighted: their scores are shares, which a weight moves too far to be corrected afterwards.
-    Larger and smaller trees fit tables that those do not fit, and make better members of an
-    ensemble.
+
+def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, ClassifierMixin]:
+    """Return all unfitted classifiers by name, also those that are not compared any more.
+
+    The parameters of most tree models survive few positives: with the libraries' defaults, a leaf
+    of one or two frauds gets an extreme value, and the ranking collapses. The deep and shallow ones
+    fit tables for which such trees are too small or too large. Trees are not weighted: their scores
+    are shares, which a weight moves too far to be corrected afterwards.
     """
     full = profile == "full"
     trees = 300 if full else 50
@@ -164,9 +173,8 @@ def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, Cl
             **forest | {"n_estimators": trees // 3, "max_samples": 0.5}, min_samples_leaf=5
         ),
         "Extra Trees": ExtraTreesClassifier(**forest, min_samples_leaf=5),
-        # The bound keeps its export small: it is reached by thousands of rows that are hard to tell
-        # apart, not by a few positives.
-        "Fully Grown Extra Trees": ExtraTreesClassifier(**forest, max_leaf_nodes=MOST_LEAVES),
+        # Its leaves may hold a single row; without the bound, its export would grow with the rows.
+        "Deep Extra Trees": ExtraTreesClassifier(**forest, max_leaf_nodes=MOST_LEAVES),
         "Hist Gradient Boosting": HistGradientBoostingClassifier(
             learning_rate=0.05,
             max_iter=rounds * 2 // 5,
@@ -229,52 +237,44 @@ def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> Classification
             html=False,
             verbose=False,
         )
-    experiment.add_metric("ks", "KS", _ks_of_probabilities, target="pred_proba")
-    experiment.add_metric(
-        "log_loss", LOG_LOSS, _log_loss, target="pred_proba", greater_is_better=False
-    )
     return experiment
 
 
-def _limited_threads(rows: Split) -> AbstractContextManager[object]:
-    """Limit boosting to one thread if there are few rows to fit on; its models are the same."""
-    return threadpool_limits(1 if len(rows) < ROWS_FOR_THREADS else None, "openmp")
-
-
-def _compare(
-    experiment: ClassificationExperiment, compared: dict[str, ClassifierMixin]
-) -> tuple[dict[str, ClassifierMixin], pd.DataFrame]:
-    """Fit classifiers; return those that could be fitted, and PyCaret's metrics, best KS first.
-
-    PyCaret's `compare_models` would fit each of the best a second time, and break ties of KS, which
-    are frequent with few positives, by position; here log loss breaks them.
+def _fit(
+    experiment: ClassificationExperiment,
+    classifier: ClassifierMixin,
+    configuration: Configuration,
+    rows: Split,
+    has_missing: bool,
+) -> TrainedModel:
+    """Fit `classifier` with PyCaret on the rows of `experiment`, which are `rows`.
 
     Raises:
-        EngineError: None could be fitted.
+        EngineError: It could not be fitted.
     """
-    fitted, metrics = {}, []
-    for name, classifier in compared.items():
-        try:
-            fitted[name] = experiment.create_model(
-                classifier, cross_validation=False, round=DECIMALS, verbose=False
-            )
-        except (ValueError, ArithmeticError, LightGBMError) as error:
-            logger.warning("PyCaret could not fit %s: %s", name, error)
-        else:
-            metrics.append(experiment.pull().assign(Model=name))
-    if not fitted:
-        raise EngineError("PyCaret could not fit any classifier; see the warnings above")
-    board = pd.concat(metrics, ignore_index=True)
-    board = board.sort_values(["KS", LOG_LOSS], ascending=[False, True], ignore_index=True)
-    return fitted, board
+    few = len(rows) * len(rows.features) < VALUES_FOR_THREADS
+    try:
+        with threadpool_limits(1 if few else None, "openmp"):
+            fitted = experiment.create_model(classifier, cross_validation=False, verbose=False)
+    except Exception as error:  # of any library; the other classifiers go on
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EngineError(
+            f"PyCaret could not fit {configuration['algorithm']}: {reason}"
+        ) from error
+    return _trained_model(_pipeline(experiment, fitted), configuration, has_missing)
 
 
-def _ks_of_probabilities(y: Any, probability: Any, **_: Any) -> float:
-    return ks(np.asarray(y), np.asarray(probability))
+def _metrics(
+    experiment: ClassificationExperiment, model: TrainedModel, validation: Split
+) -> dict[str, float]:
+    """Return PyCaret's metrics of its last fit, and exact ones of the corrected scores.
 
-
-def _log_loss(y: Any, probability: Any, **_: Any) -> float:
-    return float(log_loss(y, probability))
+    Raises:
+        EngineError: The model's scores are no probabilities.
+    """
+    y, scores = validation.y, model.scores(validation)
+    exact = {"KS": ks(y, scores), "Log Loss": float(METRICS["log_loss"](y, scores))}
+    return exact | experiment.pull().iloc[0].to_dict()
 
 
 def _pipeline(experiment: ClassificationExperiment, classifier: ClassifierMixin) -> Pipeline:

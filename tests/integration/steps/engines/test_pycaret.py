@@ -1,23 +1,42 @@
 """PyCaret: its shortlist, failures of a classifier, retired classifiers, and the exports."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_info
 
 from serving.model.runtimes import load_runtime
 from steps.engines import pycaret as pycaret_engine
 from steps.evaluation.metrics import ks
 from steps.runtime.errors import EngineError
+from tests.support.tables import splits_of
 
 
 class FailingClassifier(DecisionTreeClassifier):
+    error: Exception = ValueError("no")
+
     def fit(self, *_, **__):
-        raise ValueError("no")
+        raise self.error
+
+
+class OutOfMemory(FailingClassifier):
+    error = MemoryError("Unable to allocate\n9 GiB")
+
+
+class ImproperClassifier(GaussianNB):
+    """Returns a score that is no probability."""
+
+    def predict_proba(self, X):
+        scores = super().predict_proba(X)
+        scores[0] = np.nan
+        return scores
 
 
 class CertainClassifier(LogisticRegression):
@@ -33,12 +52,22 @@ def engine(monkeypatch, **offered):
     return pycaret_engine.PyCaretEngine("quick", seed=7)
 
 
-def test_pycaret_reports_failed_classifier(small_splits, monkeypatch, caplog):
-    failing = engine(monkeypatch, bayes=GaussianNB(), tree=FailingClassifier())
+def test_a_classifier_that_fails_leaves_the_others(small_splits, monkeypatch, caplog):
+    offered = {
+        "tree": FailingClassifier(),
+        "memory": OutOfMemory(),
+        "improper": ImproperClassifier(),
+        "bayes": GaussianNB(),
+    }
     with caplog.at_level(logging.WARNING):
-        (fitted,) = failing.search(small_splits)
+        (fitted,) = engine(monkeypatch, **offered).search(small_splits)
     assert fitted.algorithm == "bayes"
-    assert "PyCaret could not fit tree: no" in caplog.text
+    messages = [record.getMessage() for record in caplog.records if record.name == "ml-pipes"]
+    assert messages == [
+        "PyCaret could not fit tree: ValueError: no",
+        "PyCaret could not fit memory: MemoryError: Unable to allocate 9 GiB",
+        "improper returned scores that are not probabilities",
+    ]
     assert "Traceback" not in caplog.text
 
 
@@ -47,17 +76,33 @@ def test_pycaret_fails_without_any_classifier(small_splits, monkeypatch):
         engine(monkeypatch, tree=FailingClassifier()).search(small_splits)
 
 
-def test_candidates_are_the_best_by_ks_and_then_by_log_loss(small_splits, monkeypatch):
+def test_candidates_are_the_best_by_ks_and_then_by_log_loss(table, tmp_path, monkeypatch):
+    tables = {}
+    monkeypatch.setattr("mlflow.log_table", lambda table, name: tables.update({name: table}))
     offered = {
         "chance": DummyClassifier(strategy="prior"),
         "certain": CertainClassifier(),
-        "logistic": LogisticRegression(),
+        "weighted": LogisticRegression(class_weight={0: 1.0, 1: 1000.0}),
     }
     monkeypatch.setattr(pycaret_engine, "CANDIDATES", 2)
-    found = engine(monkeypatch, **offered).search(small_splits)
-    assert [model.algorithm for model in found] == ["logistic", "certain"]
-    y = small_splits.validation.y
-    assert len({ks(y, model.scores(small_splits.validation)) for model in found}) == 1
+    # Two classifiers rank rows by the only feature.
+    rows = table[["V1", "Class"]]
+    splits = splits_of([rows[:300], rows[300:], rows[300:]], tmp_path)
+    configuration = pycaret_engine.PyCaretEngine._configuration
+    monkeypatch.setattr(
+        pycaret_engine.PyCaretEngine,
+        "_configuration",
+        lambda self, name, _: configuration(self, name, 1000.0),
+    )
+    found = engine(monkeypatch, **offered).search(splits)
+    assert [model.algorithm for model in found] == ["weighted", "certain"]
+    scores = [model.scores(splits.validation) for model in found]
+    assert len({ks(splits.validation.y, each) for each in scores}) == 1
+    board = tables["pycaret_comparison.json"]
+    assert board["Model"].tolist() == ["weighted", "certain", "chance"]
+    losses = [log_loss(splits.validation.y, each) for each in scores]
+    assert board["Log Loss"].tolist()[:2] == pytest.approx(losses, abs=1e-6)
+    assert {"Accuracy", "AUC", "Seconds"} <= set(board.columns)
 
 
 def test_retired_classifier_is_fitted_again_but_not_compared(small_splits):
@@ -75,20 +120,37 @@ def test_retired_classifier_is_fitted_again_but_not_compared(small_splits):
 
 
 @pytest.mark.parametrize("name", pycaret_engine.classifiers("quick", 9.0, 1))
-def test_classifier_repeats_and_its_export_scores_alike(name, small_splits, tmp_path):
+def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
+    name, small_splits, tmp_path, monkeypatch
+):
     configuration = {
         "algorithm": name,
         "profile": "quick",
         "seed": 1,
         "positive_weight": 9.0,
     }
-    fit = pycaret_engine.PyCaretEngine("quick", seed=1).fit
-    first, again = (fit(configuration, small_splits.training) for _ in range(2))
+    models, allowed = [], []
+    create_model = pycaret_engine.Float64Experiment.create_model
+
+    def recorded(*given, **options):
+        allowed.extend(
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "openmp"
+        )
+        return create_model(*given, **options)
+
+    monkeypatch.setattr(pycaret_engine.Float64Experiment, "create_model", recorded)
+    for values in (10**9, 0):
+        monkeypatch.setattr(pycaret_engine, "VALUES_FOR_THREADS", values)
+        engine = pycaret_engine.PyCaretEngine("quick", seed=1)
+        models.append(engine.fit(configuration, small_splits.training))
+    assert min(allowed) == 1
+    assert max(allowed) == len(os.sched_getaffinity(0))
     validation = small_splits.validation
-    scores = first.scores(validation)
-    np.testing.assert_array_equal(scores, again.scores(validation))
-    first.export(tmp_path)
+    first, again = (model.scores(validation) for model in models)
+    np.testing.assert_array_equal(first, again)
+    models[0].export(tmp_path)
     runtime = load_runtime("onnx", tmp_path, validation.features)
     exported = runtime.probability(validation.X.to_numpy(np.float64))
-    weighted = first.predict(validation)
-    np.testing.assert_allclose(exported, weighted, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(exported, models[0].predict(validation), rtol=1e-6, atol=1e-9)
