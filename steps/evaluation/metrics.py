@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 
 Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8 | np.int64]
 
 FALSE_POSITIVE_LIMIT = 0.01
 # With fewer rows, metrics of a split are meaningless. H2O also stops and blends on training rows.

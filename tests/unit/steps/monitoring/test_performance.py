@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from steps.evaluation.intervals import Estimate
 from steps.monitoring.label_coverage import describe_coverage_bias
 from steps.monitoring.performance import Performance, measure_performance
 from tests.support.monitoring import scored_window
@@ -21,6 +22,15 @@ class TestPerformance:
         assert found.coverage == 0.5
         assert found.delay_hours == (3.0, 3.0)
         assert not found.degraded
+
+    def test_metrics_are_those_of_labels_in_64_bits(self):
+        labelled = scored_window(2000, positives=600).labelled
+        found = measure_performance(labelled, 2000, "ks", 0.5)
+        assert isinstance(found, Performance)
+        expected = Estimate(labelled["true_label"].to_numpy(np.int64), labelled["score"].to_numpy())
+        assert expected.metrics.items() <= found.metrics.items()
+        assert expected.intervals.items() <= found.intervals.items()
+        assert found.metrics["calibration"] == 600 / 2000 / labelled["score"].mean()
 
     def test_metric_below_floor_beyond_chance_is_degraded(self):
         for positives, floor, degraded in ((40, 0.95, False), (600, 0.95, True), (600, 0.8, False)):
