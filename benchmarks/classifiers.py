@@ -31,9 +31,9 @@ LATER = {"Deep Extra Trees", "Deep LightGBM", "Shallow LightGBM"}
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
-@click.option("--seeds", default=5, help="Stratified splits of each table.")
+@click.option("--seeds", default=5, type=click.IntRange(1), help="Stratified splits of each table.")
 @click.option("--rows", default=0, help="Draw so many rows of each table; 0 for all.")
-@click.option("--profile", default="quick", help="Sizes of the classifiers, quick or full.")
+@click.option("--profile", default="quick", type=click.Choice(["full", "quick"]))
 @click.option("--output", default="", help="CSV file for the results of each split.")
 def main(tables: tuple[str, ...], seeds: int, rows: int, profile: str, output: str) -> None:
     """Print test metrics, and their differences with 95 % intervals."""

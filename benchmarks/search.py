@@ -69,9 +69,11 @@ INNER_FOLDS = 3
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
-@click.option("--seeds", default=10, help="Stratified splits of each table.")
+@click.option(
+    "--seeds", default=10, type=click.IntRange(1), help="Stratified splits of each table."
+)
 @click.option("--rows", default=0, help="Draw so many rows of each table; 0 for all.")
-@click.option("--profile", default="quick", help="Sizes of the classifiers, quick or full.")
+@click.option("--profile", default="quick", type=click.Choice(["full", "quick"]))
 @click.option("--trials", default=30, help="Trials of a search in all.")
 @click.option("--searched", default=2, help="How many classifiers share the trials.")
 @click.option("--objectives", default="roc_auc,log_loss", help="By comma; also folds.")

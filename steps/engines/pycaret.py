@@ -252,9 +252,12 @@ def _fit(
     Raises:
         EngineError: It could not be fitted.
     """
-    few = len(rows) * len(rows.features) < VALUES_FOR_THREADS
+    # The rounding of linear algebra depends on the number of threads.
+    threads = {"blas": 1}
+    if len(rows) * len(rows.features) < VALUES_FOR_THREADS:
+        threads["openmp"] = 1
     try:
-        with threadpool_limits(1 if few else None, "openmp"):
+        with threadpool_limits(threads):
             fitted = experiment.create_model(classifier, cross_validation=False, verbose=False)
     except Exception as error:  # of any library; the other classifiers go on
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -48,7 +48,7 @@ def split_table(table: Table, rules: Rules, folder: Path) -> Splits:
     else:
         splits = _stratified(rows.target[rows.kept], rules, table.source)
     written = _write(checked, rows, splits, kind, rules, folder)
-    _check_splits(written, table.source, checked.target)
+    _check_splits(written, table.source, checked.target, kind)
     features = used_features(table, written)
     aucs = single_aucs(written.splits["training"].file, features, rules.target)
     description = SplitsDescription.of(
@@ -170,10 +170,11 @@ def _repeated_in_test(table: CheckedTable, rows: KeptRows, written: WrittenSplit
     return share_in_training(table, written.splits["training"], written.splits["test"])
 
 
-def _check_splits(written: WrittenSplits, source: str, target: Target) -> None:
+def _check_splits(written: WrittenSplits, source: str, target: Target, kind: str) -> None:
     """Check that each split is large enough to fit on or to compute metrics on."""
     zero, one = target.classes
     names = "" if (zero, one) == ("0", "1") else f"; class 1 is {one!r}"
+    remedy = ", or try -P split=stratified" if kind == "temporal" else ""
     for name, positives in written.positives.items():
         negatives = written.rows[name] - positives
         required = MIN_ROWS_PER_CLASS[name]
@@ -181,5 +182,5 @@ def _check_splits(written: WrittenSplits, source: str, target: Target) -> None:
             raise DataError(
                 f"{source}: column {target.column.name}: the {name} split needs at least "
                 f"{required} rows of each class, but has {positives} of class 1 and {negatives} "
-                f"of class 0{names}; provide more rows, or try -P split=stratified"
+                f"of class 0{names}; provide more rows{remedy}"
             )

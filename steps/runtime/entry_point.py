@@ -47,6 +47,7 @@ from steps.runtime.step_log import (
 
 # The time of the interrupt; empty without one.
 interrupted_at: list[float] = []
+RETRY_SECONDS = 0.05  # until an interrupt that was dropped is sent again
 
 CONNECT_SECONDS = 10
 REPORTED_BEFORE = (StepError, EngineFailedError)
@@ -97,8 +98,7 @@ def _run(function: Callable[..., None], title: str, launched: bool) -> None:
     run = mlflow.start_run(run_name=title)
     status = RunStatus.FAILED
     # Until here, interrupts are handled as during imports.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    handle_interrupts()
     try:
         # Inside the run: an invalid parameter marks the run that MLflow created as failed.
         names = list(inspect.signature(function).parameters)
@@ -227,6 +227,13 @@ def _exit_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def handle_interrupts() -> None:
+    """Raise KeyboardInterrupt on the first SIGTERM or SIGINT."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _interrupt_again
+
+
 def _interrupt(_: int, __: FrameType | None) -> NoReturn:
     """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so each `finally` block runs.
 
@@ -236,3 +243,16 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
     interrupted_at.append(time.time())
     ignore_interrupts()
     raise KeyboardInterrupt
+
+
+def _interrupt_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Send another signal if Python dropped a KeyboardInterrupt.
+
+    It drops what is raised in a destructor, or in a callback of the garbage collection.
+    """
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    # Raised here, it would be dropped as well.
+    threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()

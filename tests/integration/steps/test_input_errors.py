@@ -69,8 +69,8 @@ CASES = {
     ),
     "one negative": Case("too few rows to split", data="{folder}/one_negative.parquet",
                         split="stratified"),
-    "ten rows": Case("needs at least 20 rows of each", data="{folder}/ten_rows.parquet",
-                    split="stratified"),
+    "ten rows": Case("needs at least 20 rows of each class, but has 3 of class 1 and 3 of class 0; "
+                     "provide more rows", data="{folder}/ten_rows.parquet", split="stratified"),
     "infinite": Case("column V7: infinite values", data="{folder}/infinite.parquet"),
     "minus infinite": Case("column V7: infinite values", data="{folder}/minus_infinite.parquet"),
     "no feature": Case("no feature columns", data="{folder}/no_feature.parquet"),

@@ -121,6 +121,15 @@ BAD = {
 }
 
 
+def test_other_split_is_proposed_only_to_a_temporal_one(split, table):
+    few = table.assign(Class=table["Class"].where(table["Time"] < 240, 0))
+    proposal = "or try -P split=stratified"
+    with pytest.raises(DataError, match=f"provide more rows, {proposal}$"):
+        split(few)
+    with pytest.raises(DataError, match="provide more rows$"):
+        split(few.head(60).drop(columns="Time"))
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_unsuitable_table_is_one_line(split, table, name):
     spoil, rule = BAD[name]
