@@ -126,7 +126,7 @@ def test_other_split_is_proposed_only_to_a_temporal_one(split, table):
     proposal = "or try -P split=stratified"
     with pytest.raises(DataError, match=f"provide more rows, {proposal}$"):
         split(few)
-    with pytest.raises(DataError, match="provide more rows$"):
+    with pytest.raises(DataError, match=r"provide more rows$"):
         split(few.head(60).drop(columns="Time"))
 
 
