@@ -3,8 +3,8 @@
 mlflow run . -e demo
 mlflow run . -e demo -P clean=true
 
-The first half of the real sample, in time order, trains a champion. The second half arrives as
-live traffic through the real service, its true labels later. From some row on the features that
+Half of the real sample, drawn from its earlier rows, trains a champion. The other rows arrive as live
+traffic through the real service, their true labels later. In the later rows, the features that
 indicate fraud fade. `monitor` detects it and retrains, and the running service takes over the new
 champion while it answers.
 """
@@ -34,7 +34,7 @@ def demo(folder: str, clean: bool) -> None:
     create_folder(place)
     log_uri = f"sqlite:///{place}/predictions.db"
     rows = read_demo_rows()
-    logger.info("1. Training a champion on the first half of the sample")
+    logger.info("1. Training a champion on half of the sample, drawn from its earlier rows")
     train_champion(rows.training, place)
     with running_service(log_uri, place) as url:
         traffic, background = Traffic(url), Traffic(url)

@@ -9,11 +9,13 @@ from steps.loading.reading import read_source
 
 MODEL_NAME = "demo-credit-card-fraud"
 TARGET, TIME = "Class", "Time"
-# Shares of the rows, in time order, at which training, unchanged and drifted traffic end. The
+# Shares of the rows, in time order, at which the early rows and the drifted traffic end. The
 # remaining rows arrive during the retraining and after it.
-STAGE_ENDS = (0.5, 0.6, 0.8)
+STAGE_ENDS = (0.6, 0.8)
+# Share of all rows that is drawn from the early ones as unchanged traffic; the real data drift.
+UNCHANGED = 0.1
 # Drift: these features move towards their mean over negative rows ...
-FADING_FEATURES, FADING_FACTOR = ("V14", "V4", "V12", "V10", "V11", "V17", "V3"), 0.2
+FADING_FEATURES, FADING_FACTOR = ("V14", "V4", "V12", "V10", "V11", "V17", "V3"), 0.05
 # ... and these are shifted.
 SHIFTED_FEATURES = ("V1", "V2", "V5", "V6", "V7", "V8", "V9", "V13", "V15", "V16")
 SHIFT = 1.5
@@ -21,7 +23,7 @@ SHIFT = 1.5
 
 @dataclass(frozen=True)
 class DemoRows:
-    """Rows of each stage of the demo, in time order."""
+    """Rows of each stage of the demo, each in time order."""
 
     training: pd.DataFrame
     unchanged: pd.DataFrame
@@ -34,7 +36,9 @@ def read_demo_rows() -> DemoRows:
     sample = read_source("sample").to_pandas()
     rows = sample.drop_duplicates().sort_values(TIME, kind="stable").reset_index(drop=True)
     bounds = [0, *(int(share * len(rows)) for share in STAGE_ENDS), len(rows)]
-    training, unchanged, drifted, later = (rows.iloc[start:end] for start, end in pairwise(bounds))
+    early, drifted, later = (rows.iloc[start:end] for start, end in pairwise(bounds))
+    unchanged = early.sample(int(UNCHANGED * len(rows)), random_state=0).sort_index()
+    training = early.drop(unchanged.index)
     negative_means = training[training[TARGET] == 0].mean()
     return DemoRows(
         training,
