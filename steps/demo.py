@@ -3,8 +3,8 @@
 mlflow run . -e demo
 mlflow run . -e demo -P clean=true
 
-Half of the real sample, drawn from its earlier rows, trains a champion. The other rows arrive as live
-traffic through the real service, their true labels later. In the later rows, the features that
+Half of the real sample, drawn from its earlier rows, trains a champion. The other rows arrive as
+live traffic through the real service, their true labels later. In the later rows, the features that
 indicate fraud fade. `monitor` detects it and retrains, and the running service takes over the new
 champion while it answers.
 """
