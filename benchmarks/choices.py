@@ -1,14 +1,16 @@
 """What the pipeline would choose from classifiers on a split of a table, judged on test rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import click
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from benchmarks.packaged_tables import name_of
 from benchmarks.paired_splits import (
     fitted_scores,
     mean_with_interval,
@@ -57,9 +59,32 @@ class Candidate:
     scores: Floats
 
 
-def splits_of(table: str, seeds: int) -> range:
-    """Return the numbers of the splits of a table; the credit card data has three in any case."""
-    return range(len(ORIGINS) if table == CREDITCARD else seeds)
+def results_of(
+    tables: Iterable[str],
+    seeds: int,
+    rows: int,
+    output: str,
+    compare: Callable[[Rows, int], Iterable[dict[str, object]]],
+) -> pd.DataFrame:
+    """Return a line for each result of `compare` on each split of each table.
+
+    Args:
+        tables: FILE:TARGET, or names. The credit card data has three splits in any case.
+        seeds: The number of splits of each other table.
+        rows: Draw at most so many rows; 0 for all.
+        output: A CSV file for the results, rewritten after each split; empty for none.
+        compare: Takes the rows of a split and its number.
+    """
+    results: list[dict[str, object]] = []
+    for table in tables:
+        for seed in range(len(ORIGINS) if table == CREDITCARD else seeds):
+            with rows_of(table, seed, rows) as of_split:
+                for found in compare(of_split, seed):
+                    results.append({"table": name_of(table), "seed": seed} | found)
+            click.echo(f"{table}: split {seed} done", err=True)
+            if output:
+                pd.DataFrame(results).to_csv(output, index=False)
+    return pd.DataFrame(results)
 
 
 @contextmanager

@@ -9,19 +9,19 @@ compared with all that the engine compares, paired by split: the nine of the fir
 one, and all with a retired one. `creditcard` and `--rows` are as in `benchmarks.search`.
 """
 
+from collections.abc import Iterator
+
 import click
-import pandas as pd
 
 from benchmarks.choices import (
     BASELINE,
     Candidate,
+    Rows,
     fitted,
     judged,
     report,
-    rows_of,
-    splits_of,
+    results_of,
 )
-from benchmarks.packaged_tables import name_of
 from benchmarks.paired_splits import ignore_warnings_of_fits, models_of
 from steps.engines.pycaret import RETIRED
 
@@ -38,17 +38,12 @@ LATER = {"Deep Extra Trees", "Deep LightGBM", "Shallow LightGBM"}
 def main(tables: tuple[str, ...], seeds: int, rows: int, profile: str, output: str) -> None:
     """Print test metrics, and their differences with 95 % intervals."""
     ignore_warnings_of_fits()
-    results: list[dict[str, object]] = []
-    for table in tables:
-        for seed in splits_of(table, seeds):
-            with rows_of(table, seed, rows) as of_split:
-                models = models_of(of_split.training, profile, seed, retired=True)
-                for found in judged(contenders(fitted(models, of_split)), of_split):
-                    results.append({"table": name_of(table), "seed": seed} | found)
-            click.echo(f"{table}: split {seed} done", err=True)
-            if output:
-                pd.DataFrame(results).to_csv(output, index=False)
-    click.echo(report(pd.DataFrame(results)))
+
+    def compare(of_split: Rows, seed: int) -> Iterator[dict[str, object]]:
+        models = models_of(of_split.training, profile, seed, retired=True)
+        return judged(contenders(fitted(models, of_split)), of_split)
+
+    click.echo(report(results_of(tables, seeds, rows, output, compare)))
 
 
 def contenders(candidates: list[Candidate]) -> dict[str, list[Candidate]]:

@@ -36,10 +36,8 @@ from benchmarks.choices import (
     fitted,
     judged,
     report,
-    rows_of,
-    splits_of,
+    results_of,
 )
-from benchmarks.packaged_tables import name_of
 from benchmarks.paired_splits import fitted_scores, ignore_warnings_of_fits, models_of
 from steps.data.splits import Split
 
@@ -93,17 +91,12 @@ def main(
         raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(OBJECTIVES)}")
     ignore_warnings_of_fits()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # not a message of each trial
-    results: list[dict[str, object]] = []
-    for table in tables:
-        for seed in splits_of(table, seeds):
-            with rows_of(table, seed, rows) as of_split:
-                search = Search(of_split, seed, trials, searched)
-                for found in compared(of_split, profile, search, objectives.split(",")):
-                    results.append({"table": name_of(table), "seed": seed} | found)
-            click.echo(f"{table}: split {seed} done", err=True)
-            if output:
-                pd.DataFrame(results).to_csv(output, index=False)
-    frame = pd.DataFrame(results)
+
+    def compare(of_split: Rows, seed: int) -> Iterator[dict[str, object]]:
+        search = Search(of_split, seed, trials, searched)
+        return compared(of_split, profile, search, objectives.split(","))
+
+    frame = results_of(tables, seeds, rows, output, compare)
     click.echo(report(frame))
     click.echo("\nseconds of CPU, as multiples of those of the fixed parameters")
     click.echo(seconds(frame).round(2).to_string())

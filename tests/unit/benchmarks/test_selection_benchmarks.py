@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from benchmarks import choices, classifiers, folds, search
 from benchmarks.paired_splits import mean_with_interval, stratified_splits, temporal_splits
-from steps.engines.pycaret import RETIRED
+from steps.engines.pycaret import CANDIDATES, RETIRED
 from steps.loading.sources import SAMPLE
 
 pytestmark = pytest.mark.quick
@@ -50,6 +50,7 @@ def test_search_reports_each_contender_and_rule(tmp_path):
     auc = results.groupby(["contender", "rule"])["roc_auc"].mean()
     gained = auc["search by log_loss", "ensemble"] - auc["baseline", "ensemble"]
     assert f"{gained:+.4f} (" in done.stdout.partition("test roc_auc")[2]
+    assert not results["chosen"].str.contains("|".join(RETIRED)).any()
 
 
 def test_classifiers_are_left_out_one_by_one(tmp_path):
@@ -103,7 +104,7 @@ def test_rules_choose_by_validation_scores(fixed):
     for rule in ("ks", "roc_auc"):
         chosen, weights = choices.choose(rule, candidates, y)
         assert ([each.name for each in chosen], weights) == (["best"], [1.0])
-    chosen, weights = choices.choose("ensemble", candidates[::-1] * 5, y)
+    chosen, weights = choices.choose("ensemble", candidates[::-1] * CANDIDATES, y)
     assert {each.name for each in chosen} == {"best"}
     assert sum(weights) == pytest.approx(1)
 
