@@ -47,9 +47,9 @@ from steps.runtime.step_log import (
 
 # The time of the interrupt; empty without one.
 interrupted_at: list[float] = []
-RETRY_SECONDS = 0.05  # until an interrupt that was dropped is sent again
 
 CONNECT_SECONDS = 10
+RETRY_SECONDS = 0.05  # until an interrupt that was dropped is sent again
 REPORTED_BEFORE = (StepError, EngineFailedError)
 # Messages of Java, SQLite and PostgreSQL.
 DISK_FULL_MESSAGES = (
@@ -231,7 +231,7 @@ def handle_interrupts() -> None:
     """Raise KeyboardInterrupt on the first SIGTERM or SIGINT."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _interrupt_again
+    sys.unraisablehook = functools.partial(_interrupt_again, sys.unraisablehook)
 
 
 def _interrupt(_: int, __: FrameType | None) -> NoReturn:
@@ -245,13 +245,15 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _interrupt_again(dropped: "sys.UnraisableHookArgs") -> None:
-    """Send another signal if Python dropped a KeyboardInterrupt.
+def _interrupt_again(
+    otherwise: "Callable[[sys.UnraisableHookArgs], Any]", dropped: "sys.UnraisableHookArgs"
+) -> None:
+    """Send another signal if Python dropped a KeyboardInterrupt; else call the hook `otherwise`.
 
-    It drops what is raised in a destructor, or in a callback of the garbage collection.
+    Python drops what is raised in a destructor, or in a callback of the garbage collection.
     """
     if dropped.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(dropped)
+        otherwise(dropped)
         return
     signal.signal(signal.SIGTERM, _interrupt)
     # Raised here, it would be dropped as well.

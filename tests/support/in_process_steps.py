@@ -24,6 +24,7 @@ class InProcessSteps:
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [name, *step_options(name, parameters)])
+            patch.setattr(sys, "unraisablehook", sys.unraisablehook)  # restored at the end
             mlflow.set_tracking_uri(self.uri)
             try:
                 getattr(import_module(module_of(name)), name)()

@@ -79,21 +79,16 @@ def test_pycaret_fails_without_any_classifier(small_splits, monkeypatch):
 def test_candidates_are_the_best_by_ks_and_then_by_log_loss(table, tmp_path, monkeypatch):
     tables = {}
     monkeypatch.setattr("mlflow.log_table", lambda table, name: tables.update({name: table}))
-    offered = {
-        "chance": DummyClassifier(strategy="prior"),
-        "certain": CertainClassifier(),
-        "weighted": LogisticRegression(class_weight={0: 1.0, 1: 1000.0}),
-    }
-    monkeypatch.setattr(pycaret_engine, "CANDIDATES", 2)
     # Two classifiers rank rows by the only feature.
     rows = table[["V1", "Class"]]
     splits = splits_of([rows[:300], rows[300:], rows[300:]], tmp_path)
-    configuration = pycaret_engine.PyCaretEngine._configuration
-    monkeypatch.setattr(
-        pycaret_engine.PyCaretEngine,
-        "_configuration",
-        lambda self, name, _: configuration(self, name, 1000.0),
-    )
+    negatives, positives = np.bincount(splits.training.y)
+    offered = {
+        "chance": DummyClassifier(strategy="prior"),
+        "certain": CertainClassifier(),
+        "weighted": LogisticRegression(class_weight={0: 1.0, 1: negatives / positives}),
+    }
+    monkeypatch.setattr(pycaret_engine, "CANDIDATES", 2)
     found = engine(monkeypatch, **offered).search(splits)
     assert [model.algorithm for model in found] == ["weighted", "certain"]
     scores = [model.scores(splits.validation) for model in found]
@@ -143,8 +138,8 @@ def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
     monkeypatch.setattr(pycaret_engine.Float64Experiment, "create_model", recorded)
     for values in (10**9, 0):
         monkeypatch.setattr(pycaret_engine, "VALUES_FOR_THREADS", values)
-        engine = pycaret_engine.PyCaretEngine("quick", seed=1)
-        models.append(engine.fit(configuration, small_splits.training))
+        fit = pycaret_engine.PyCaretEngine("quick", seed=1).fit
+        models.append(fit(configuration, small_splits.training))
     assert min(allowed) == 1
     assert max(allowed) == len(os.sched_getaffinity(0))
     validation = small_splits.validation
