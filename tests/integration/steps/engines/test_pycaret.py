@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from serving.model.runtimes import load_runtime
 from steps.engines import pycaret as pycaret_engine
 from steps.evaluation.metrics import ks
 from steps.runtime.errors import EngineError
+from tests.support.project import PROJECT
 from tests.support.tables import splits_of
 
 
@@ -149,3 +152,21 @@ def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
     runtime = load_runtime("onnx", tmp_path, validation.features)
     exported = runtime.probability(validation.X.to_numpy(np.float64))
     np.testing.assert_allclose(exported, models[0].predict(validation), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("small_splits")
+def test_evidently_is_not_imported_for_its_version(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from steps.data.splits import Splits
+from steps.engines.pycaret import PyCaretEngine
+configuration = {{
+    "algorithm": "Naive Bayes", "profile": "quick", "seed": 1, "positive_weight": 9.0
+}}
+PyCaretEngine("quick", seed=1).fit(configuration, Splits(Path({str(tmp_path)!r})).training)
+assert not [name for name in sys.modules if name.split(".")[0] == "evidently"]
+import evidently  # PyCaret's environment is as it was
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
