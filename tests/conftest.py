@@ -18,11 +18,23 @@ pytest_plugins = [
 ]
 
 
+@pytest.hookimpl(trylast=True)  # after the tests that are not selected were removed
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first and short ones last."""
+    """Run quick tests first and short ones last.
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        return item.get_closest_marker("quick") is None, "system" not in item.path.parts
+    The first system test runs the whole workflow, which many files share. Files that do not need
+    it come next, so that no worker waits for it.
+    """
+    users = [item.path for item in items if "completed_run" in getattr(item, "fixturenames", ())]
+    first = next((path for path in users if "system" in path.parts), None)
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
+        return (
+            item.get_closest_marker("quick") is None,
+            "system" not in item.path.parts,
+            item.path != first,
+            item.path in users,
+        )
 
     items.sort(key=place)
 
