@@ -64,6 +64,9 @@ MOST_LEAVES = 5_000  # of a deep tree
 # Threads of OpenMP wait for each other in loops. On fewer values, rows times features, they gain
 # little, and beside another busy program a second becomes minutes.
 VALUES_FOR_THREADS = 1_000_000
+# On at most so many values, the classifiers of the full profile take half a minute of one core:
+# the quick profile has them, too.
+VALUES_FOR_FULL_PROFILE = 250_000
 
 
 class PyCaretEngine(Engine):
@@ -84,12 +87,13 @@ class PyCaretEngine(Engine):
         """Return the best classifiers by KS on the validation split, best first."""
         y = splits.training.y
         weight = float((y == 0).sum() / (y == 1).sum())
-        compared = compared_classifiers(self._profile, weight, self._seed)
+        profile = self._profile_for(splits.training)
+        compared = compared_classifiers(profile, weight, self._seed)
         experiment = _experiment(splits.training, splits.validation.frame, self._seed)
         models, metrics = {}, []
         with progress(f"PyCaret compares {len(compared)} classifiers"):
             for name, classifier in compared.items():
-                configuration = self._configuration(name, weight)
+                configuration = self._configuration(name, profile, weight)
                 start = time.monotonic()
                 try:
                     model = _fit(
@@ -125,10 +129,14 @@ class PyCaretEngine(Engine):
         with progress(f"PyCaret fits {algorithm} on {rows.name} rows"):
             return _fit(experiment, classifier, configuration, rows, rows.has_missing)
 
-    def _configuration(self, algorithm: str, positive_weight: float) -> Configuration:
+    def _profile_for(self, rows: Split) -> str:
+        """Return the profile whose classifiers are compared on `rows`."""
+        return "full" if _values(rows) <= VALUES_FOR_FULL_PROFILE else self._profile
+
+    def _configuration(self, algorithm: str, profile: str, positive_weight: float) -> Configuration:
         return {
             "algorithm": algorithm,
-            "profile": self._profile,
+            "profile": profile,
             "seed": self._seed,
             "positive_weight": positive_weight,
         }
@@ -257,6 +265,11 @@ def _not_importable(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
+def _values(rows: Split) -> int:
+    """Return the number of rows times the number of features."""
+    return len(rows) * len(rows.features)
+
+
 def _fit(
     experiment: ClassificationExperiment,
     classifier: ClassifierMixin,
@@ -271,7 +284,7 @@ def _fit(
     """
     # The rounding of linear algebra depends on the number of threads.
     threads = {"blas": 1}
-    if len(rows) * len(rows.features) < VALUES_FOR_THREADS:
+    if _values(rows) < VALUES_FOR_THREADS:
         threads["openmp"] = 1
     try:
         with threadpool_limits(threads):

@@ -154,6 +154,26 @@ def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
     np.testing.assert_allclose(exported, models[0].predict(validation), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(("values", "profile"), [(600, "full"), (599, "quick")])
+def test_classifiers_of_the_full_profile_are_fitted_on_small_tables(
+    values, profile, small_splits, monkeypatch
+):
+    """The training split has 300 rows of 2 features."""
+    offered = pycaret_engine.classifiers
+    monkeypatch.setattr(
+        pycaret_engine,
+        "classifiers",
+        lambda *given: {"Shallow LightGBM": offered(*given)["Shallow LightGBM"]},
+    )
+    monkeypatch.setattr(pycaret_engine, "VALUES_FOR_FULL_PROFILE", values)
+    tried = pycaret_engine.PyCaretEngine("quick", seed=7)
+    (model,) = tried.search(small_splits)
+    assert model.configuration["profile"] == profile
+    refit = tried.fit(model.configuration, small_splits.training)
+    scores = [each.scores(small_splits.validation) for each in (model, refit)]
+    np.testing.assert_array_equal(*scores)
+
+
 @pytest.mark.usefixtures("small_splits")
 def test_evidently_is_not_imported_for_its_version(tmp_path):
     code = f"""
