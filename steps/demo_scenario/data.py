@@ -12,7 +12,8 @@ TARGET, TIME = "Class", "Time"
 # Shares of the rows, in time order, at which the early rows and the drifted traffic end. The
 # remaining rows arrive during the retraining and after it.
 STAGE_ENDS = (0.6, 0.8)
-# Share of all rows that is drawn from the early ones as unchanged traffic; the real data drift.
+# Unchanged traffic, as a share of all rows. The real data drift: it is drawn from the same time as
+# the test rows, the last 20 % of the training data.
 UNCHANGED = 0.1
 # Drift: these features move towards their mean over negative rows ...
 FADING_FEATURES, FADING_FACTOR = ("V14", "V4", "V12", "V10", "V11", "V17", "V3"), 0.05
@@ -37,7 +38,8 @@ def read_demo_rows() -> DemoRows:
     rows = sample.drop_duplicates().sort_values(TIME, kind="stable").reset_index(drop=True)
     bounds = [0, *(int(share * len(rows)) for share in STAGE_ENDS), len(rows)]
     early, drifted, later = (rows.iloc[start:end] for start, end in pairwise(bounds))
-    unchanged = early.sample(int(UNCHANGED * len(rows)), random_state=0).sort_index()
+    count = int(UNCHANGED * len(rows))
+    unchanged = early.tail(2 * count).sample(count, random_state=0).sort_index()
     training = early.drop(unchanged.index)
     negative_means = training[training[TARGET] == 0].mean()
     return DemoRows(
