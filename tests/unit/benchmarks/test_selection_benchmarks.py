@@ -1,11 +1,11 @@
-"""`benchmarks.classifiers`, `benchmarks.folds`, `benchmarks.search`, and what they share."""
+"""Benchmarks that compare ways to choose a model, and the code that they share."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import choices, classifiers, folds, search
+from benchmarks import choices, classifiers, folds, profiles, search
 from benchmarks.paired_splits import mean_with_interval, stratified_splits, temporal_splits
 from steps.engines.pycaret import CANDIDATES, RETIRED
 from steps.loading.sources import SAMPLE
@@ -60,6 +60,19 @@ def test_classifiers_are_left_out_one_by_one(tmp_path):
     groups = pd.read_csv(output).groupby("contender")["chosen"].agg("|".join)
     assert "Deep LightGBM" not in groups["without Deep LightGBM"]
     assert "without Deep LightGBM" in done.stdout.partition("test log_loss")[2]
+
+
+def test_profiles_differ_in_the_sizes_of_their_classifiers(tmp_path):
+    output = tmp_path / "profiles.csv"
+    done = run(profiles.main, TABLE, "--seeds", "1", "--rows", "400", "--output", str(output))
+    results = pd.read_csv(output)
+    losses = results[results["rule"] == "ensemble"].set_index("contender")["log_loss"]
+    assert losses.nunique() > 1
+    gained = losses["full"] - losses["baseline"]
+    assert f"{gained:+.4f}" in done.stdout.partition("test log_loss")[2]
+    seconds = results.groupby("contender")["seconds"].mean()
+    assert 0 < seconds["baseline"] < seconds["full"]
+    assert "CPU seconds" in done.stdout
 
 
 def test_groups_of_classifiers():
