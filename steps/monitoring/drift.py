@@ -19,14 +19,13 @@ from steps.monitoring.metric_names import metric_names
 from steps.monitoring.psi import Bins, QuantileBins, bins_of, psi
 from steps.monitoring.window import MAX_PERIODS, Window
 from steps.plots.style import LOWEST_SCORE
+from steps.runtime.freed_memory import release_freed_memory
 
 if TYPE_CHECKING:
     from evidently.core.report import Snapshot
 
 # With half as many rows, chance alone may make a PSI of 0.2.
 MIN_ROWS = 200
-# Evidently takes ten seconds for 100,000 rows of 30 features; more rows change no result.
-MAX_ROWS_FOR_EVIDENTLY = 100_000
 SCORE = "score (log-odds)"
 
 
@@ -180,17 +179,16 @@ def _evidently_report(
     psi_limit: float,
     share_limit: float,
 ) -> "Snapshot":
-    """Run Evidently on a sample of the rows, with bins as categories."""
-    # Imported when needed: it takes 0.1 GB, which the reading of the log has freed by then.
+    """Run Evidently with bins as categories."""
+    # Imported when needed: it takes 0.1 GB, which other work has freed by then.
+    release_freed_memory()
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import DriftedColumnsCount, ValueDrift
 
-    count = min(len(features), MAX_ROWS_FOR_EVIDENTLY)
-    chosen = pd.Series(range(len(features))).sample(count, random_state=0).to_numpy()
     definition = DataDefinition(categorical_columns=list(bins))
 
-    def binned(frame: pd.DataFrame, places: npt.NDArray[np.int64] | slice) -> Dataset:
-        columns = {name: bins[name].names(frame[name].iloc[places]) for name in bins}
+    def binned(frame: pd.DataFrame) -> Dataset:
+        columns = {name: bins[name].names(frame[name]) for name in bins}
         # Evidently copies the frame.
         return Dataset.from_pandas(pd.DataFrame(columns, copy=False), data_definition=definition)
 
@@ -200,7 +198,7 @@ def _evidently_report(
             *(ValueDrift(column=name, method="psi", threshold=psi_limit) for name in bins),
         ]
     )
-    return report.run(binned(features, chosen), binned(reference, slice(None)))
+    return report.run(binned(features), binned(reference))
 
 
 def _psi_by_feature(report: "Snapshot") -> "pd.Series[float]":

@@ -36,7 +36,7 @@ class Bins(Protocol):
     def indices(self, values: "pd.Series[Any]") -> Indices:
         """Return the bin of each value, shape (n_rows,), from 0; -1 for missing values."""
 
-    def names(self, values: "pd.Series[Any]") -> npt.NDArray[Any]:
+    def names(self, values: "pd.Series[Any]") -> pd.Categorical:
         """Return the name of each value's bin, shape (n_rows,); names sort as the bins do."""
 
 
@@ -86,7 +86,7 @@ class QuantileBins:
             bins += np.searchsorted(self.frequent, numbers, side="right")
         return np.where(np.isnan(numbers), MISSING, bins).astype(np.int64)
 
-    def names(self, values: "pd.Series[float]") -> npt.NDArray[Any]:
+    def names(self, values: "pd.Series[float]") -> pd.Categorical:
         """Return the name of each value's bin, shape (n_rows,); names sort as the values do."""
         return _named(self.ranges([f"{edge:.4g}" for edge in self.edges]), self.indices(values))
 
@@ -111,7 +111,7 @@ class DateBins:
         """Return the bin of each date, shape (n_rows,), from 0; -1 for missing dates."""
         return self.seconds.indices(in_seconds(values))
 
-    def names(self, values: "pd.Series[Any]") -> npt.NDArray[Any]:
+    def names(self, values: "pd.Series[Any]") -> pd.Categorical:
         """Return the name of each date's bin, shape (n_rows,); names sort as the dates do."""
         edges = [date_text(edge * MICROSECONDS, has_time=False) for edge in self.seconds.edges]
         return _named(self.seconds.ranges(edges), self.indices(values))
@@ -131,7 +131,7 @@ class BooleanBins:
         """Return 0 for false, 1 for true, -1 for missing values, shape (n_rows,)."""
         return values.astype("Int8").fillna(MISSING).to_numpy(np.int64)
 
-    def names(self, values: "pd.Series[Any]") -> npt.NDArray[Any]:
+    def names(self, values: "pd.Series[Any]") -> pd.Categorical:
         """Return the word for each value, shape (n_rows,), after the number of its bin."""
         return _named(self.words, self.indices(values))
 
@@ -183,7 +183,7 @@ class LevelBins:
         # A code of -1 takes the last place.
         return np.array([*bins, MISSING], dtype=np.int64)[values.cat.codes.to_numpy()]
 
-    def names(self, values: "pd.Series[Any]") -> npt.NDArray[Any]:
+    def names(self, values: "pd.Series[Any]") -> pd.Categorical:
         """Return the name of each level's bin, shape (n_rows,), the most frequent first."""
         return _named(self.labels, self.indices(values))
 
@@ -210,6 +210,10 @@ def _group_names(bin_of: dict[str, int]) -> list[str]:
     ]
 
 
-def _named(labels: "list[str] | tuple[str, ...]", indices: Indices) -> npt.NDArray[Any]:
+def _named(labels: "list[str] | tuple[str, ...]", indices: Indices) -> pd.Categorical:
     names = [f"{index:02d} {label}" for index, label in enumerate(labels)]
-    return np.array([*names, "missing"], dtype=object)[indices]
+    # An index of -1, a missing value, takes the last place.
+    codes: Any = np.arange(len(names) + 1)[indices]
+    named = pd.Categorical.from_codes(codes, pd.Index([*names, "missing"], dtype=object))
+    # Evidently would draw empty bins.
+    return named.remove_unused_categories()

@@ -32,8 +32,8 @@ logger = logging.getLogger("ml-pipes")
 ROWS_PER_CHUNK = 2_000
 ROWS_PER_PROGRESS_LINE = 250 * ROWS_PER_CHUNK
 # Of more predictions, every k-th is kept in memory. Labelled predictions are all kept. Twice as
-# many rows would change the expected PSI of unchanged traffic by 0.00002.
-MAX_ROWS = 250_000
+# many rows would change the expected PSI of unchanged traffic by 0.00005.
+MAX_ROWS = 100_000
 # More periods would not be legible in the summary picture.
 MAX_PERIODS = 12
 
@@ -152,18 +152,24 @@ class _WindowReader:
         self._rows, self._values = GrowingColumns(MAX_ROWS), GrowingColumns(MAX_ROWS)
         self._labelled = GrowingColumns(expected)
         self._count, self._step = 0, max(1, math.ceil(expected / MAX_ROWS))
+        self._sampled: list[pa.Table] = []  # not yet in the columns
 
     def add(self, table: pa.Table) -> None:
         """Add all labelled rows of a table, and those rows that the sample keeps."""
         places = range(-self._count % self._step, len(table), self._step)
-        self._add_rows(table.take(pa.array(places, pa.int64())))
+        self._sampled.append(table.take(pa.array(places, pa.int64())))
+        # Decoding takes as long for a few rows as for hundreds.
+        if sum(map(len, self._sampled)) >= ROWS_PER_CHUNK:
+            self._add_sampled()
         others = table.drop_columns("features")
         self._add_labelled(others.filter(others["true_label"].is_valid()))
         self._count += len(table)
         if len(table) and self._count % ROWS_PER_PROGRESS_LINE == 0:
             logger.info("%s predictions read", f"{self._count:,}")
 
-    def _add_rows(self, table: pa.Table) -> None:
+    def _add_sampled(self) -> None:
+        table = pa.concat_tables(self._sampled)
+        self._sampled.clear()
         logged = table["features"].combine_chunks()
         values, has_features = typed_columns(logged, self._features, self._decoder)
         self._values.append(values, len(table))
@@ -182,7 +188,8 @@ class _WindowReader:
             "created_at": times_of(table["created_at"]),
             "by_champion": self._by_champion(table),
             "score": table["score"].to_numpy(),
-            "threshold": table["threshold"].to_numpy(),
+            # A byte for each prediction: few models make them.
+            "threshold": pd.Categorical(table["threshold"].to_numpy()),
             "true_label": table["true_label"].to_numpy().astype(np.int8),
             "observed_at": times_of(table["observed_at"]),
             "recorded_at": times_of(table["recorded_at"]),
@@ -195,7 +202,9 @@ class _WindowReader:
         return _as_mask(pa.compute.equal(table["run_id"], self._run_id).fill_null(False))
 
     def window(self) -> Window:
-        """Return the window."""
+        """Return the window, once all tables have been added."""
+        if self._sampled:
+            self._add_sampled()
         values = self._values.frame(feature.name for feature in self._features)
         rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
         return Window(in_utc(rows), values, in_utc(labelled), self._count)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from steps.evaluation import intervals
 from steps.evaluation.intervals import (
     Estimate,
     auc_interval,
+    ks_upper_bound,
     proportion_interval,
     threshold_metric_intervals,
 )
@@ -67,6 +69,17 @@ def test_intervals_contain_their_point():
         for name, interval in found.intervals.items():
             assert found.metrics[name] in interval, name
             assert interval.high <= 1 or name == "log_loss"
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("backward", [False, True])
+def test_upper_bound_of_ks_is_that_of_all_thresholds(backward, monkeypatch):
+    y, scores, _ = binormal(np.random.default_rng(1), 40, 400)
+    scores = 1 - scores if backward else scores
+    at_once = ks_upper_bound(y, scores, 4.4)
+    assert at_once > Estimate(y, scores).interval("ks", 4.4).low
+    monkeypatch.setattr(intervals, "THRESHOLDS_AT_ONCE", 7)
+    assert ks_upper_bound(y, scores, 4.4) == at_once
 
 
 @pytest.mark.quick

@@ -23,6 +23,10 @@ class TestQuantileBins:
         ]  # fmt: skip
         assert psi(mostly_1, pd.Series([0.0] * 50 + [1.0] * 50), bins) > 1
 
+    def test_empty_bins_have_no_name(self):
+        names = QuantileBins.of(pd.Series([0.0, 1.0])).names(pd.Series([5.0, 5.0]))
+        assert names.categories.tolist() == ["04 above 1"]
+
     def test_wide_tail_does_not_hide_drift(self):
         amounts = pd.Series(np.random.default_rng(0).lognormal(3, 2, 10_000))
         assert self.psi(amounts, amounts * 3) > 0.2
