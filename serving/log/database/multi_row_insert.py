@@ -1,12 +1,14 @@
 """Inserts of many rows in few statements.
 
-SQLite takes the values of all rows as parameters. For PostgreSQL, the rows are one JSON document,
-which the server reads: its driver would take longer to encode each value than all else.
+SQLite takes the values of all rows as parameters; of many rows, one for each column whose value
+they share, such as the model. For PostgreSQL, the rows are one JSON document, which the server
+reads: its driver would take longer to encode each value than all else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, count, repeat
+from operator import is_
 from typing import Any
 
 import orjson
@@ -21,6 +23,8 @@ Statement = tuple[str, tuple[Any, ...]]
 # Rows in one statement of SQLite. Few statements, since its module releases Python's lock around
 # each; few sizes, since each is prepared once, and the module keeps 128 statements.
 SIZES = (512, 256, 128, 64, *range(32, 0, -1))
+# Fewer rows share no parameters: each set of shared columns is another statement.
+LEAST_SHARING = 64
 ROWS_PER_DOCUMENT = 512
 
 
@@ -53,15 +57,37 @@ def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
-            flat = tuple(chain.from_iterable(rows[start : start + size]))
-            yield _insert_of_parameters(table, size), flat
+            columns = list(zip(*rows[start : start + size], strict=True))
+            shared = tuple(size >= LEAST_SHARING and _is_same(column) for column in columns)
+            parameters = chain.from_iterable(
+                column[:1] if is_shared else column
+                for column, is_shared in zip(columns, shared, strict=True)
+            )
+            yield _insert_of_parameters(table, size, shared), tuple(parameters)
             start += size
 
 
+def _is_same(column: tuple[Any, ...]) -> bool:
+    # Equal values may be of different types, or zeros of different signs.
+    return all(map(is_, column, repeat(column[0])))
+
+
 @cache
-def _insert_of_parameters(table: sa.Table, size: int) -> str:
-    values = f"({', '.join(['?'] * len(table.columns))})"
-    return f"{_insert_into(table)} VALUES {', '.join([values] * size)}"
+def _insert_of_parameters(table: sa.Table, size: int, shared: tuple[bool, ...]) -> str:
+    """Return the statement for `size` rows whose parameters are in the order of the columns.
+
+    Args:
+        table: The table.
+        size: The number of rows.
+        shared: Whether a column has one parameter for all rows.
+    """
+    numbers = count(1)
+    columns = [
+        [f"?{next(numbers)}"] * size if is_shared else [f"?{next(numbers)}" for _ in range(size)]
+        for is_shared in shared
+    ]
+    values = ", ".join(f"({', '.join(row)})" for row in zip(*columns, strict=True))
+    return f"{_insert_into(table)} VALUES {values}"
 
 
 def _of_documents(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
