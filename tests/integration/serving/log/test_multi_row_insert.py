@@ -1,10 +1,11 @@
-"""SQLite files of the prediction log: statements for many rows."""
+"""SQLite files of the prediction log: statements for many rows, and pages."""
 
 import pytest
 import sqlalchemy as sa
 
 from serving.log.database.engine import connect
 from serving.log.database.multi_row_insert import LEAST_SHARING, insert_rows
+from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows
 
 pytestmark = pytest.mark.quick
 
@@ -31,3 +32,14 @@ def test_each_row_keeps_its_values(sqlite_uri, n_rows, last):
     engine.dispose()
     assert [tuple(row) for row in found] == rows
     assert type(found[-1].value) is type(last)
+
+
+@pytest.mark.usefixtures("spool")
+def test_new_log_has_large_pages(sqlite_uri):
+    with open_prediction_log(sqlite_uri) as log:
+        log.record(prediction_rows(1), MODEL, "test")
+    engine = connect(sqlite_uri)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA page_size").scalar() == 8192
+        assert connection.exec_driver_sql("PRAGMA auto_vacuum").scalar() == 2
+    engine.dispose()
