@@ -23,7 +23,7 @@ from steps.monitoring.runs import exclusive_monitoring, log_findings, monitoring
 from steps.monitoring.window import read_window
 from steps.runtime.entry_point import step
 from steps.runtime.errors import ParameterError
-from steps.runtime.freed_memory import release_freed_memory
+from steps.runtime.memory import release_freed_memory
 from steps.runtime.parameters import check_window
 from steps.shadow.comparison import log_comparison, read_comparison
 from steps.shadow.promotion import promote_winner
@@ -61,7 +61,7 @@ def monitor(
                 connection, model_name, champion.run_id, features, since, until, last
             )
             comparison = read_comparison(connection, champion, since, until, last)
-        release_freed_memory()
+        release_freed_memory()  # of the tables of the log
         findings = champion.assess(predictions)
         with monitoring_run(model_name) as run:
             log_findings(findings, champion)

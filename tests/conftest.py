@@ -22,18 +22,19 @@ pytest_plugins = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run quick tests first and short ones last.
 
-    The first system test runs the whole workflow, which many files share. Files that do not need
-    it come next, so that no worker waits for it.
+    Of the others, the first file runs the workflow of `completed_run`. Files that do not need it
+    come next, so that other workers do not wait for it.
     """
-    users = [item.path for item in items if "completed_run" in getattr(item, "fixturenames", ())]
-    first = next((path for path in users if "system" in path.parts), None)
+    needing_it = [i.path for i in items if "completed_run" in getattr(i, "fixturenames", ())]
+    first = next((path for path in needing_it if "system" in path.parts), None)
+    files_needing_it = set(needing_it)
 
     def place(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
         return (
             item.get_closest_marker("quick") is None,
             "system" not in item.path.parts,
             item.path != first,
-            item.path in users,
+            item.path in files_needing_it,
         )
 
     items.sort(key=place)

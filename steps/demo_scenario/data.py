@@ -12,8 +12,8 @@ TARGET, TIME = "Class", "Time"
 # Shares of the rows, in time order, at which the early rows and the drifted traffic end. The
 # remaining rows arrive during the retraining and after it.
 STAGE_ENDS = (0.6, 0.8)
-# Unchanged traffic, as a share of all rows. The real data drift: it is drawn from the same time as
-# the test rows, the last 20 % of the training data.
+# Unchanged traffic, as a share of all rows. As the real data drift, it is half of the rows in a
+# period whose other half becomes the test split, the last 20 % of the training rows.
 UNCHANGED = 0.1
 # Drift: these features move towards their mean over negative rows ...
 FADING_FEATURES, FADING_FACTOR = ("V14", "V4", "V12", "V10", "V11", "V17", "V3"), 0.05
@@ -39,7 +39,8 @@ def read_demo_rows() -> DemoRows:
     bounds = [0, *(int(share * len(rows)) for share in STAGE_ENDS), len(rows)]
     early, drifted, later = (rows.iloc[start:end] for start, end in pairwise(bounds))
     count = int(UNCHANGED * len(rows))
-    unchanged = early.tail(2 * count).sample(count, random_state=0).sort_index()
+    test_period = early.tail(2 * count)
+    unchanged = test_period.sample(count, random_state=0).sort_index()
     training = early.drop(unchanged.index)
     negative_means = training[training[TARGET] == 0].mean()
     return DemoRows(

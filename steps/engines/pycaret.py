@@ -5,10 +5,7 @@ mlflow run . -e train_pycaret -P data_run_id=RUN_ID -P refit_of=CANDIDATE_RUN_ID
 """
 
 import logging
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import numpy as np
 import pandas as pd
 from lightgbm import LGBMClassifier
 from pycaret.classification import ClassificationExperiment
+from pycaret.utils._dependencies import get_installed_modules
 from sklearn.base import ClassifierMixin
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
@@ -64,9 +62,9 @@ MOST_LEAVES = 5_000  # of a deep tree
 # Threads of OpenMP wait for each other in loops. On fewer values, rows times features, they gain
 # little, and beside another busy program a second becomes minutes.
 VALUES_FOR_THREADS = 1_000_000
-# On at most so many values, the classifiers of the full profile take half a minute of one core:
-# the quick profile has them, too.
-VALUES_FOR_FULL_PROFILE = 250_000
+# On at most so many values, the classifiers of the full profile are fitted in seconds: the quick
+# profile compares them, too. See docs/decisions.md.
+MOST_VALUES_FOR_FULL_PROFILE = 250_000
 
 
 class PyCaretEngine(Engine):
@@ -131,7 +129,8 @@ class PyCaretEngine(Engine):
 
     def _profile_for(self, rows: Split) -> str:
         """Return the profile whose classifiers are compared on `rows`."""
-        return "full" if _values(rows) <= VALUES_FOR_FULL_PROFILE else self._profile
+        is_small = value_count(rows) <= MOST_VALUES_FOR_FULL_PROFILE
+        return "full" if is_small else self._profile
 
     def _configuration(self, algorithm: str, profile: str, positive_weight: float) -> Configuration:
         return {
@@ -233,8 +232,9 @@ class Float64Experiment(ClassificationExperiment):
 def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> ClassificationExperiment:
     """Return a PyCaret experiment that fits on `rows` and has no holdout but `holdout`."""
     experiment = Float64Experiment()
-    # PyCaret imports optional packages for their versions; Evidently alone takes seconds.
-    with timed("data"), _not_importable("evidently"):
+    # PyCaret would import Evidently for its version, which takes seconds.
+    get_installed_modules().setdefault("evidently", None)
+    with timed("data"):
         experiment.setup(
             data=rows.frame,
             test_data=holdout,
@@ -252,20 +252,7 @@ def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> Classification
     return experiment
 
 
-@contextmanager
-def _not_importable(package: str) -> Iterator[None]:
-    """Make the import of `package` fail, unless it was imported before."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]  # Python's mark of such a package
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-
-
-def _values(rows: Split) -> int:
+def value_count(rows: Split) -> int:
     """Return the number of rows times the number of features."""
     return len(rows) * len(rows.features)
 
@@ -284,7 +271,7 @@ def _fit(
     """
     # The rounding of linear algebra depends on the number of threads.
     threads = {"blas": 1}
-    if _values(rows) < VALUES_FOR_THREADS:
+    if value_count(rows) < VALUES_FOR_THREADS:
         threads["openmp"] = 1
     try:
         with threadpool_limits(threads):

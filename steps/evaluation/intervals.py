@@ -42,7 +42,7 @@ from steps.evaluation.operating_points import OperatingPoints
 CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 EPSILON = 1e-9
-# More would take no less time, but memory for a dozen arrays of as many numbers.
+# Larger parts are no faster, and need a dozen temporary arrays of their size.
 THRESHOLDS_AT_ONCE = 2**16
 
 
@@ -184,7 +184,7 @@ def ks_upper_bound(y: Labels, scores: Floats, z: float) -> float:
     """
     points = OperatingPoints.of(y, scores)
     positives, negatives = points.positives, points.rows - points.positives
-    highest = -np.inf
+    highest = []
     for start in range(0, len(points.thresholds), THRESHOLDS_AT_ONCE):
         part = slice(start, start + THRESHOLDS_AT_ONCE)
         true = points.true_positives[part]
@@ -193,8 +193,8 @@ def ks_upper_bound(y: Labels, scores: Floats, z: float) -> float:
         _, high = proportion_confint(true, positives, _alpha(z), "wilson")
         low, _ = proportion_confint(false, negatives, _alpha(z), "wilson")
         width = np.sqrt((high - true_rate) ** 2 + (false_rate - low) ** 2)
-        highest = max(highest, float((true_rate - false_rate + width).max()))
-    return highest
+        highest.append((true_rate - false_rate + width).max())
+    return float(np.max(highest))
 
 
 def auc_interval(auc: float, positives: int, negatives: int, z: float = Z) -> Interval:

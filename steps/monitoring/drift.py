@@ -19,7 +19,7 @@ from steps.monitoring.metric_names import metric_names
 from steps.monitoring.psi import Bins, QuantileBins, bins_of, psi
 from steps.monitoring.window import MAX_PERIODS, Window
 from steps.plots.style import LOWEST_SCORE
-from steps.runtime.freed_memory import release_freed_memory
+from steps.runtime.memory import release_freed_memory
 
 if TYPE_CHECKING:
     from evidently.core.report import Snapshot
@@ -179,9 +179,9 @@ def _evidently_report(
     psi_limit: float,
     share_limit: float,
 ) -> "Snapshot":
-    """Run Evidently with bins as categories."""
-    # Imported when needed: it takes 0.1 GB, which other work has freed by then.
+    """Run Evidently on the bins of the features."""
     release_freed_memory()
+    # Imported when needed: it takes 0.1 GB, which other work has freed by then.
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import DriftedColumnsCount, ValueDrift
 

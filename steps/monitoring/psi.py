@@ -212,8 +212,7 @@ def _group_names(bin_of: dict[str, int]) -> list[str]:
 
 def _named(labels: "list[str] | tuple[str, ...]", indices: Indices) -> pd.Categorical:
     names = [f"{index:02d} {label}" for index, label in enumerate(labels)]
-    # An index of -1, a missing value, takes the last place.
-    codes: Any = np.arange(len(names) + 1)[indices]
+    codes: Any = np.where(indices == MISSING, len(names), indices)
     named = pd.Categorical.from_codes(codes, pd.Index([*names, "missing"], dtype=object))
     # Evidently would draw empty bins.
     return named.remove_unused_categories()

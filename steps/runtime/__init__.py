@@ -1,1 +1,1 @@
-"""Entry points, parameters, terminal output, processes, locks and errors."""
+"""Entry points, parameters, terminal output, processes, memory, locks and errors."""

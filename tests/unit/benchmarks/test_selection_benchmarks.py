@@ -70,8 +70,7 @@ def test_profiles_differ_in_the_sizes_of_their_classifiers(tmp_path):
     assert losses.nunique() > 1
     gained = losses["full"] - losses["baseline"]
     assert f"{gained:+.4f}" in done.stdout.partition("test log_loss")[2]
-    seconds = results.groupby("contender")["seconds"].mean()
-    assert 0 < seconds["baseline"] < seconds["full"]
+    assert (results["seconds"].dropna() > 0).all()
     assert "CPU seconds" in done.stdout
 
 

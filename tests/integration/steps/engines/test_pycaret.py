@@ -155,7 +155,7 @@ def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
 
 
 @pytest.mark.parametrize(("values", "profile"), [(600, "full"), (599, "quick")])
-def test_classifiers_of_the_full_profile_are_fitted_on_small_tables(
+def test_size_of_the_table_decides_on_the_profile_of_the_classifiers(
     values, profile, small_splits, monkeypatch
 ):
     """The training split has 300 rows of 2 features."""
@@ -165,11 +165,11 @@ def test_classifiers_of_the_full_profile_are_fitted_on_small_tables(
         "classifiers",
         lambda *given: {"Shallow LightGBM": offered(*given)["Shallow LightGBM"]},
     )
-    monkeypatch.setattr(pycaret_engine, "VALUES_FOR_FULL_PROFILE", values)
-    tried = pycaret_engine.PyCaretEngine("quick", seed=7)
-    (model,) = tried.search(small_splits)
+    monkeypatch.setattr(pycaret_engine, "MOST_VALUES_FOR_FULL_PROFILE", values)
+    quick = pycaret_engine.PyCaretEngine("quick", seed=7)
+    (model,) = quick.search(small_splits)
     assert model.configuration["profile"] == profile
-    refit = tried.fit(model.configuration, small_splits.training)
+    refit = quick.fit(model.configuration, small_splits.training)
     scores = [each.scores(small_splits.validation) for each in (model, refit)]
     np.testing.assert_array_equal(*scores)
 
@@ -186,7 +186,7 @@ configuration = {{
 }}
 PyCaretEngine("quick", seed=1).fit(configuration, Splits(Path({str(tmp_path)!r})).training)
 assert not [name for name in sys.modules if name.split(".")[0] == "evidently"]
-import evidently  # PyCaret's environment is as it was
+import evidently  # can still be imported
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,9 +7,10 @@ import pyarrow as pa
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the operating system, before something else takes as much.
+    """Return freed memory to the operating system.
 
-    Arrow, and the allocator of glibc, keep it for objects of the same kind.
+    Arrow's pool and the C heap keep freed pages, each for its own later allocations, so that the
+    peak of one would add to that of the other.
     """
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
