@@ -138,7 +138,7 @@ def test_others_are_answered_while_one_is_explained(explaining_client, monkeypat
 
 
 def test_feature_called_explain_stays_a_feature(tmp_path, database):
-    folder = write_tiny_model(tmp_path)
+    folder = write_tiny_model(tmp_path / "model")
     scorer = folder / "artifacts" / "scorer"
     manifest = Manifest.read(scorer)
     features = (replace(manifest.features[0], name="explain"), manifest.features[1])
@@ -149,7 +149,7 @@ def test_feature_called_explain_stays_a_feature(tmp_path, database):
 
 
 def test_damaged_reference_rows_never_replace_a_champion(explaining_model, tmp_path):
-    folder = write_tiny_model(tmp_path)
+    folder = write_tiny_model(tmp_path / "model")
     scorer = folder / "artifacts" / "scorer"
     replace(Manifest.read(scorer), reference_rows={"V1": ["x"]}).write(scorer)
     source = loading.resolve(str(folder))
