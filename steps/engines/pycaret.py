@@ -63,8 +63,10 @@ MOST_LEAVES = 5_000  # of a deep tree
 # little, and beside another busy program a second becomes minutes.
 VALUES_FOR_THREADS = 1_000_000
 # On at most so many values, the classifiers of the full profile are fitted in seconds: the quick
-# profile compares them, too. See docs/decisions.md.
+# profile compares them, too. See docs/decisions.md. Forests take long on many rows, even of few
+# features, which count as LEAST_FEATURES.
 MOST_VALUES_FOR_FULL_PROFILE = 250_000
+LEAST_FEATURES = 10
 
 
 class PyCaretEngine(Engine):
@@ -129,8 +131,8 @@ class PyCaretEngine(Engine):
 
     def _profile_for(self, rows: Split) -> str:
         """Return the profile whose classifiers are compared on `rows`."""
-        is_small = value_count(rows) <= MOST_VALUES_FOR_FULL_PROFILE
-        return "full" if is_small else self._profile
+        values = len(rows) * max(len(rows.features), LEAST_FEATURES)
+        return "full" if values <= MOST_VALUES_FOR_FULL_PROFILE else self._profile
 
     def _configuration(self, algorithm: str, profile: str, positive_weight: float) -> Configuration:
         return {

@@ -7,7 +7,7 @@ reads: its driver would take longer to encode each value than all else.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from operator import is_
 from typing import Any
 
@@ -59,11 +59,13 @@ def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
         while len(rows) - start >= size:
             columns = list(zip(*rows[start : start + size], strict=True))
             shared = tuple(size >= LEAST_SHARING and _is_same(column) for column in columns)
-            parameters = chain.from_iterable(
-                column[:1] if is_shared else column
+            others = (
+                column[1:]
                 for column, is_shared in zip(columns, shared, strict=True)
+                if not is_shared
             )
-            yield _insert_of_parameters(table, size, shared), tuple(parameters)
+            below = chain.from_iterable(zip(*others, strict=True))
+            yield _insert_of_parameters(table, size, shared), (*rows[start], *below)
             start += size
 
 
@@ -74,19 +76,19 @@ def _is_same(column: tuple[Any, ...]) -> bool:
 
 @cache
 def _insert_of_parameters(table: sa.Table, size: int, shared: tuple[bool, ...]) -> str:
-    """Return the statement for `size` rows whose parameters are in the order of the columns.
+    """Return the statement for `size` rows.
+
+    Its parameters are the first row, then what the other rows do not share with it. Only the shared
+    ones have numbers: SQLite looks for each number in the list of all.
 
     Args:
         table: The table.
         size: The number of rows.
         shared: Whether a column has one parameter for all rows.
     """
-    numbers = count(1)
-    columns = [
-        [f"?{next(numbers)}"] * size if is_shared else [f"?{next(numbers)}" for _ in range(size)]
-        for is_shared in shared
-    ]
-    values = ", ".join(f"({', '.join(row)})" for row in zip(*columns, strict=True))
+    first = ["?"] * len(shared)
+    others = [f"?{place}" if same else "?" for place, same in enumerate(shared, start=1)]
+    values = ", ".join(f"({', '.join(row)})" for row in [first, *[others] * (size - 1)])
     return f"{_insert_into(table)} VALUES {values}"
 
 

@@ -154,11 +154,11 @@ def test_any_number_of_threads_fits_the_same_model_and_its_export_scores_alike(
     np.testing.assert_allclose(exported, models[0].predict(validation), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("values", "profile"), [(600, "full"), (599, "quick")])
+@pytest.mark.parametrize(("values", "profile"), [(3_000, "full"), (2_999, "quick")])
 def test_size_of_the_table_decides_on_the_profile_of_the_classifiers(
     values, profile, small_splits, monkeypatch
 ):
-    """The training split has 300 rows of 2 features."""
+    """The training split has 300 rows; its 2 features count as 10."""
     offered = pycaret_engine.classifiers
     monkeypatch.setattr(
         pycaret_engine,
