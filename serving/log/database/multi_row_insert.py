@@ -7,7 +7,7 @@ reads: its driver would take longer to encode each value than all else.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
@@ -57,25 +57,23 @@ def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
-            columns = list(zip(*rows[start : start + size], strict=True))
-            shared = tuple(size >= LEAST_SHARING and _is_same(column) for column in columns)
-            others = (
-                column[1:]
-                for column, is_shared in zip(columns, shared, strict=True)
-                if not is_shared
-            )
-            below = chain.from_iterable(zip(*others, strict=True))
-            yield _insert_of_parameters(table, size, shared), (*rows[start], *below)
+            first, *others = rows[start : start + size]
+            if size < LEAST_SHARING:
+                varying = (True,) * len(first)
+            else:
+                varying = tuple(map(_varies, zip(first, *others, strict=True)))
+            below = chain.from_iterable(compress(row, varying) for row in others)
+            yield _insert_of_parameters(table, size, varying), (*first, *below)
             start += size
 
 
-def _is_same(column: tuple[Any, ...]) -> bool:
+def _varies(column: tuple[Any, ...]) -> bool:
     # Equal values may be of different types, or zeros of different signs.
-    return all(map(is_, column, repeat(column[0])))
+    return not all(map(is_, column, repeat(column[0])))
 
 
 @cache
-def _insert_of_parameters(table: sa.Table, size: int, shared: tuple[bool, ...]) -> str:
+def _insert_of_parameters(table: sa.Table, size: int, varying: tuple[bool, ...]) -> str:
     """Return the statement for `size` rows.
 
     Its parameters are the first row, then what the other rows do not share with it. Only the shared
@@ -84,10 +82,10 @@ def _insert_of_parameters(table: sa.Table, size: int, shared: tuple[bool, ...]) 
     Args:
         table: The table.
         size: The number of rows.
-        shared: Whether a column has one parameter for all rows.
+        varying: Whether a column has a parameter for each row, or one for all.
     """
-    first = ["?"] * len(shared)
-    others = [f"?{place}" if same else "?" for place, same in enumerate(shared, start=1)]
+    first = ["?"] * len(varying)
+    others = ["?" if varies else f"?{place}" for place, varies in enumerate(varying, start=1)]
     values = ", ".join(f"({', '.join(row)})" for row in [first, *[others] * (size - 1)])
     return f"{_insert_into(table)} VALUES {values}"
 
