@@ -146,21 +146,24 @@ def measure_drift(
     Returns:
         The drift, or the reason why it cannot be measured.
     """
-    features = window.measured_features
+    features = window.features
     if len(features) < MIN_ROWS:
-        return f"{len(features)} predictions with all features; at least {MIN_ROWS} are required"
+        reason = f"{len(features)} predictions with all features; at least {MIN_ROWS} are required"
+        return f"in the sample, {reason}: choose a shorter window" if window.is_sampled else reason
     reference_rows = typed_frame(reference.rows, manifest.features)
     seen = {encoding.feature: encoding.levels for encoding in manifest.encodings}
     bins = {
         feature.name: bins_of(feature, reference_rows[feature.name], seen.get(feature.name, ()))
         for feature in manifest.features
     }
-    report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)
+    # Before Evidently, which then takes the memory that this frees.
     own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy()
+    own_score_psi = score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None
+    report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)
     unseen = _unseen(features, manifest)
     return Drift(
         psi=_psi_by_feature(report),
-        score_psi=score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None,
+        score_psi=own_score_psi,
         missing=features.isna().mean(),
         out_of_range=_out_of_range(features, manifest),
         unseen=unseen.mean(),

@@ -5,6 +5,8 @@ they are, and precision is unaffected. Where only confirmed positives are report
 other way round. Either shows in the log: the share of labelled predictions depends on the score.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
@@ -31,17 +33,20 @@ def describe_coverage_bias(rows: pd.DataFrame) -> str:
     """
     if rows.empty:
         return ""
-    groups = np.searchsorted(rows["score"].quantile(QUANTILES), rows["score"], side="left")
-    groups = np.where(rows["alert"], len(QUANTILES) + 1, groups)
-    labelled = rows["labelled"].to_numpy(np.float64)
+    quantiles = rows["score"].quantile(QUANTILES)
     shape = (MAX_PERIODS, len(GROUPS))
     observed, expected, variance = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for period, members in enumerate(np.array_split(np.arange(len(rows)), MAX_PERIODS)):
-        if len(members) < 2:
+    bounds = np.linspace(0, len(rows), MAX_PERIODS + 1).astype(int).tolist()
+    for period, (start, end) in enumerate(pairwise(bounds)):
+        members = rows.iloc[start:end]
+        size = len(members)
+        if size < 2:
             continue
-        share, size = labelled[members].mean(), len(members)
-        counts = np.bincount(groups[members], minlength=len(GROUPS))
-        observed[period] = np.bincount(groups[members], labelled[members], len(GROUPS))
+        groups = np.searchsorted(quantiles, members["score"], side="left")
+        groups = np.where(members["alert"], len(QUANTILES) + 1, groups)
+        share = members["labelled"].mean()
+        counts = np.bincount(groups, minlength=len(GROUPS))
+        observed[period] = np.bincount(groups, members["labelled"], len(GROUPS))
         expected[period] = counts * share
         variance[period] = counts * (1 - counts / size) * share * (1 - share) * size / (size - 1)
     return _describe(observed.sum(axis=0), expected.sum(axis=0), variance.sum(axis=0))

@@ -74,10 +74,9 @@ class MonitoredChampion:
             floor = floor_of(*self.test_metric)
         own_labelled = rows_where(window.labelled, window.labelled["by_champion"])
         own_rows = rows_where(window.rows, window.rows["by_champion"])
-        own_count = round(len(own_rows) / max(len(window.rows), 1) * window.count)
         # First, as Evidently, which measures drift, then takes the memory that this frees.
         performance = measure_performance(
-            own_labelled, own_count, self.metric, floor, describe_coverage_bias(own_rows)
+            own_labelled, len(own_rows), self.metric, floor, describe_coverage_bias(own_rows)
         )
         drift = measure_drift(
             window, self.reference, self.manifest, self.psi_limit, self.drift_share

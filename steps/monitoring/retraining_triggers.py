@@ -44,7 +44,7 @@ def record_trigger(run_id: str, window: Window, until: datetime) -> None:
     """Store the trigger of a retraining in its monitoring run, before the retraining starts."""
     client = mlflow.MlflowClient()
     with tempfile.TemporaryDirectory(prefix="ml-pipes-") as folder:
-        sample(window.measured_features).to_parquet(Path(folder) / FEATURES_FILE, index=False)
+        sample(window.features).to_parquet(Path(folder) / FEATURES_FILE, index=False)
         client.log_artifacts(run_id, folder, ARTIFACT_FOLDER)
     client.set_tag(run_id, UNTIL_TAG, until.isoformat())
 

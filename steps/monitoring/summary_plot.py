@@ -104,8 +104,8 @@ def _draw_scores(axes: Axes, test_scores: Floats, live_scores: Floats) -> None:
     edges = np.linspace(float(both.min()), float(both.max()), 40)
     for (name, values), color in zip(log_odds.items(), (NEGATIVE, POSITIVE), strict=True):
         if len(values):
-            weights = np.full(len(values), 1 / len(values))
-            axes.hist(values, edges, weights=weights, histtype="step", color=color, label=name)
+            counts, _ = np.histogram(values, edges)
+            axes.stairs(counts / len(values), edges, color=color, label=name)
     axes.set(xlabel="score (log-odds)", ylabel="share of rows", yscale="log")
     axes.minorticks_off()
     axes.legend()
@@ -132,7 +132,7 @@ def _draw_live_metric(
         axes.axhspan(interval.low, interval.high, color=NEGATIVE, alpha=0.15)
     if performance.floor is not None:
         axes.axhline(performance.floor, color=MARK, lw=1, ls=":", label="floor")
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8)
     axes.margins(x=0.1)
 
 

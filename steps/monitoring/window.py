@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -31,16 +31,16 @@ logger = logging.getLogger("ml-pipes")
 
 ROWS_PER_CHUNK = 2_000
 ROWS_PER_PROGRESS_LINE = 250 * ROWS_PER_CHUNK
-# Of more predictions, every k-th is kept in memory. Labelled predictions are all kept. The sample
-# has at least half as many rows: with all rows, the expected PSI of a feature in unchanged traffic
-# would be lower by less than 0.0001 (bins / rows).
-MAX_ROWS = 250_000
+# Of more predictions, the features of every k-th are decoded and kept in memory, those of at least
+# half as many: with all of them, the expected PSI of a feature in unchanged traffic would be lower
+# by less than 0.0003 (bins / rows).
+MAX_FEATURE_ROWS = 100_000
 # More periods would not be legible in the summary picture.
 MAX_PERIODS = 12
 
 # Columns of the log, and of a window.
 READ = ("created_at", "run_id", "score", "label", "threshold", "features")
-ROWS = ("created_at", "by_champion", "score", "has_features", "alert", "labelled")
+ROWS = ("created_at", "by_champion", "score", "alert", "labelled")
 LABELLED = (
     "created_at", "by_champion", "score", "threshold", "true_label", "observed_at", "recorded_at",
 )  # fmt: skip
@@ -51,20 +51,19 @@ class Window:
     """Predictions of one model, oldest first.
 
     Attributes:
-        rows: predictions, or an even sample of them: created_at, by_champion (made by the present
-            champion), score, has_features (logged with all features of the champion, in values that
-            it can read), alert (labelled 1 by the model), labelled (with ground truth).
-        features: the features of `rows`, typed (see `steps.data.feature_frames`). They have a frame
-            of their own, as a feature may have any name.
+        rows: all predictions: created_at, by_champion (made by the present champion), score, alert
+            (labelled 1 by the model), labelled (with ground truth).
+        features: the features of `rows`, or of an even sample of them, typed (see
+            `steps.data.feature_frames`), with the index of `rows`. Predictions that were logged
+            without a feature of the champion, or with a value that it cannot read, are left out.
+            They have a frame of their own, as a feature may have any name.
         labelled: all predictions with ground truth: created_at, by_champion, score, threshold,
             true_label, observed_at, recorded_at (the times of that label).
-        count: number of predictions, including those left out of `rows`.
     """
 
     rows: pd.DataFrame
     features: pd.DataFrame
     labelled: pd.DataFrame
-    count: int
 
     def newer_than(self, time: datetime) -> "Window":
         """Return the predictions made after `time`, or labelled after it.
@@ -73,22 +72,22 @@ class Window:
             time: time of the last prediction, and of the last label, to leave out.
         """
         is_newer = self.rows["created_at"] > time
-        rows = self.rows[is_newer]
         newly_labelled = self.labelled["recorded_at"] > time
-        labelled = self.labelled[(self.labelled["created_at"] > time) | newly_labelled]
-        share = len(rows) / max(len(self.rows), 1)
-        return replace(
-            self,
-            rows=rows.reset_index(drop=True),
-            features=self.features[is_newer].reset_index(drop=True),
-            labelled=labelled.reset_index(drop=True),
-            count=round(self.count * share),
+        return Window(
+            rows=self.rows[is_newer],
+            features=self.features[is_newer[self.features.index]],
+            labelled=self.labelled[(self.labelled["created_at"] > time) | newly_labelled],
         )
 
     @property
-    def measured_features(self) -> pd.DataFrame:
-        """The features of those rows that have all."""
-        return rows_where(self.features, self.rows["has_features"])
+    def count(self) -> int:
+        """Number of predictions."""
+        return len(self.rows)
+
+    @property
+    def is_sampled(self) -> bool:
+        """True if `features` are those of a sample."""
+        return self.count > MAX_FEATURE_ROWS
 
     @property
     def until(self) -> datetime | None:
@@ -131,7 +130,7 @@ def read_window(
         return reader.window()
 
 
-def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool]") -> pd.DataFrame:
+def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool] | Mask") -> pd.DataFrame:
     """Return the rows of a frame for which `mask` is true; the frame itself if they are all."""
     return frame if mask.all() else frame[mask]
 
@@ -150,35 +149,37 @@ class _WindowReader:
         self._run_id = champion_run_id
         self._features = features
         self._decoder = decoder
-        self._rows, self._values = GrowingColumns(MAX_ROWS), GrowingColumns(MAX_ROWS)
-        self._labelled = GrowingColumns(expected)
-        self._count, self._step = 0, max(1, math.ceil(expected / MAX_ROWS))
-        self._sampled: list[pa.Table] = []  # not yet in the columns
+        self._rows, self._labelled = GrowingColumns(expected), GrowingColumns(expected)
+        self._values = GrowingColumns(MAX_FEATURE_ROWS)
+        self._has_features: list[Mask] = []
+        self._step = max(1, math.ceil(expected / MAX_FEATURE_ROWS))
+        self._sampled: list[pa.Table] = []  # not yet decoded
 
     def add(self, table: pa.Table) -> None:
-        """Add all labelled rows of a table, and those rows that the sample keeps."""
-        places = range(-self._count % self._step, len(table), self._step)
-        self._sampled.append(table.take(pa.array(places, pa.int64())))
+        """Add the rows of a table, and the features of those rows that the sample keeps."""
+        places = range(-len(self._rows) % self._step, len(table), self._step)
+        self._sampled.append(table.select(["features"]).take(pa.array(places, pa.int64())))
         # Decoding has a fixed cost per call.
         if sum(map(len, self._sampled)) >= ROWS_PER_CHUNK:
             self._add_sampled()
         others = table.drop_columns("features")
+        self._add_rows(others)
         self._add_labelled(others.filter(others["true_label"].is_valid()))
-        self._count += len(table)
-        if len(table) and self._count % ROWS_PER_PROGRESS_LINE == 0:
-            logger.info("%s predictions read", f"{self._count:,}")
+        if len(table) and len(self._rows) % ROWS_PER_PROGRESS_LINE == 0:
+            logger.info("%s predictions read", f"{len(self._rows):,}")
 
     def _add_sampled(self) -> None:
-        table = pa.concat_tables(self._sampled)
+        logged = pa.concat_tables(self._sampled)["features"].combine_chunks()
         self._sampled.clear()
-        logged = table["features"].combine_chunks()
         values, has_features = typed_columns(logged, self._features, self._decoder)
-        self._values.append(values, len(table))
+        self._values.append(values, len(logged))
+        self._has_features.append(has_features)
+
+    def _add_rows(self, table: pa.Table) -> None:
         columns = {
             "created_at": times_of(table["created_at"]),
             "by_champion": self._by_champion(table),
             "score": table["score"].to_numpy(),
-            "has_features": has_features,
             "alert": table["label"].to_numpy() == 1,
             "labelled": _as_mask(table["true_label"].is_valid()),
         }
@@ -205,9 +206,11 @@ class _WindowReader:
         """Return the window, once all tables have been added."""
         if self._sampled:
             self._add_sampled()
-        values = self._values.frame(feature.name for feature in self._features)
         rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
-        return Window(in_utc(rows), values, in_utc(labelled), self._count)
+        features = self._values.frame(feature.name for feature in self._features)
+        features.index = pd.RangeIndex(0, len(features) * self._step, self._step)
+        features = rows_where(features, np.concatenate(self._has_features))
+        return Window(in_utc(rows), features, in_utc(labelled))
 
 
 def _as_mask(values: pa.ChunkedArray) -> Mask:

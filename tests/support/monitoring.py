@@ -36,8 +36,7 @@ def scored_window(count: int, shift: float = 0.0, positives: int = 40) -> Window
         observed_at=moments + pd.Timedelta(hours=3),
         recorded_at=moments + pd.Timedelta(hours=4),
     )
-    flags = {"has_features": True, "alert": score >= 0.1, "labelled": True}
-    return Window(scored.assign(**flags), features, labelled, count)
+    return Window(scored.assign(alert=score >= 0.1, labelled=True), features, labelled)
 
 
 @pytest.fixture(scope="module")

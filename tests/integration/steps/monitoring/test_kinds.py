@@ -135,5 +135,5 @@ def test_unseen_levels_and_changes_of_every_kind_are_reported(window_of, champio
 def test_values_that_the_champion_cannot_read_are_left_out(window_of, champion):
     window_of(table(300, seed=2))
     window = window_of(table(400, seed=3), created_at="soon")
-    assert (window.count, len(window.measured_features)) == (700, 300)
+    assert (window.count, len(window.features)) == (700, 300)
     assert champion.assess(window).drift.psi.max() < 0.2

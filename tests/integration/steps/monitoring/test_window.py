@@ -31,7 +31,7 @@ def test_window_holds_predictions_of_one_model(uri, spool):
         assert (whole.count, len(whole.rows), len(whole.labelled)) == (12, 12, 1)
         assert whole.features["V1"].tolist() == [0.0, 1.0, 2.0, 3.0] * 3
         assert whole.features["V2"].isna().all()
-        assert whole.rows[["by_champion", "has_features"]].all(axis=None)
+        assert whole.rows["by_champion"].all()
         assert whole.labelled["true_label"].tolist() == [1]
         assert every(last=4).count == 4
         assert every(last=6).features["V1"].tolist() == [2.0, 3.0, 0.0, 1.0, 2.0, 3.0]
@@ -39,9 +39,7 @@ def test_window_holds_predictions_of_one_model(uri, spool):
         assert every(last=None, model_name="other").rows.empty
         assert every(last=None, since=datetime.now(UTC)).count == 0
         assert not every(last=None, champion_run_id="another").rows["by_champion"].any()
-        assert (
-            not every(last=None, features=[Feature("V1"), Feature("V3")]).rows["has_features"].any()
-        )
+        assert every(last=None, features=[Feature("V1"), Feature("V3")]).features.empty
         assert count_labels_since(connection, "fraud", None) == LabelCounts(1, 0)
         for name, moment in (("fraud", datetime.now(UTC)), ("other", None)):
             assert count_labels_since(connection, name, moment) == LabelCounts(0, 0)
@@ -54,24 +52,30 @@ def test_window_holds_predictions_of_one_model(uri, spool):
 
 
 @pytest.mark.quick
-def test_large_window_is_an_even_sample(sqlite_uri, spool, monkeypatch):
-    for name, rows in {"ROWS_PER_CHUNK": 3, "MAX_ROWS": 10}.items():
+def test_large_window_has_the_features_of_an_even_sample(sqlite_uri, spool, monkeypatch):
+    for name, rows in {"ROWS_PER_CHUNK": 3, "MAX_FEATURE_ROWS": 10}.items():
         monkeypatch.setattr(window, name, rows)
     rows = prediction_rows(50)
     for number, row in enumerate(rows):
         row.features = {"V1": number, "paid": number % 2 == 0, "job": f"job {number % 7}"}
+    rows[10].features = {"V1": 10}
     with open_prediction_log(sqlite_uri) as log:
-        log.record(rows, MODEL, "test")
+        log.record(rows[:20], MODEL, "test")
+        log.record(rows[20:], MODEL, "test")
         log.record(prediction_rows(50), ModelIdentity("other", "1", "run"), "test")
         log.feedback([Label(0, prediction_id=row.prediction_id) for row in rows])
     features = [Feature("V1"), Feature("paid", "boolean"), Feature("job", "category")]
     with open_log(sqlite_uri) as connection:
         read = read_window(connection, "fraud", "run", features, None, None, None)
-    assert (read.count, len(read.labelled)) == (50, 50)
-    assert read.features["V1"].tolist() == list(range(0, 50, 5))
-    assert read.features["paid"].tolist() == [number % 2 == 0 for number in range(0, 50, 5)]
-    assert read.features["job"].tolist() == [f"job {number % 7}" for number in range(0, 50, 5)]
-    assert read.rows["score"].tolist() == [0.25 * number for number in range(0, 50, 5)]
+    assert (read.count, len(read.labelled), read.is_sampled) == (50, 50, True)
+    assert read.rows["score"].tolist() == [0.25 * number for number in range(50)]
+    sampled = [number for number in range(0, 50, 5) if number != 10]
+    assert read.features.index.tolist() == read.features["V1"].tolist() == sampled
+    assert read.features["paid"].tolist() == [number % 2 == 0 for number in sampled]
+    assert read.features["job"].tolist() == [f"job {number % 7}" for number in sampled]
+    newer = read.newer_than(read.rows["created_at"][19])
+    assert newer.features["V1"].tolist() == [20, 25, 30, 35, 40, 45]
+    assert (newer.count, newer.until) == (30, read.until)
 
 
 @pytest.mark.quick

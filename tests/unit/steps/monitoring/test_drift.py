@@ -1,11 +1,13 @@
 """Drift of features and scores."""
 
+from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from steps.monitoring import window
 from steps.monitoring.drift import Drift, measure_drift
 from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import measure_performance
@@ -54,11 +56,23 @@ class TestDrift:
 
     def test_predictions_with_other_features_are_ignored(self, reference, manifest):
         seen = scored_window(1000, positives=0)
-        seen.features.loc[:499, "V2"] = np.nan
-        seen.rows.loc[:499, "has_features"] = False
-        assert self.measure(seen, reference, manifest).metrics["missing.V2"] == 0.0
-        seen.rows["has_features"] = False
-        assert "0 predictions with all features" in self.measure(seen, reference, manifest)
+        recent = replace(seen, features=seen.features.iloc[500:])
+        periods = self.measure(recent, reference, manifest).periods
+        assert periods.columns[0] == seen.rows["created_at"][500]
+        none = replace(seen, features=seen.features.iloc[:0])
+        assert "0 predictions with all features" in self.measure(none, reference, manifest)
+
+    def test_sample_does_not_reduce_the_scores(self, reference, manifest, monkeypatch):
+        seen = scored_window(1000, positives=0)
+        whole = self.measure(seen, reference, manifest)
+        sampled = replace(seen, features=seen.features.iloc[::4])
+        assert self.measure(sampled, reference, manifest).score_psi == whole.score_psi
+        monkeypatch.setattr(window, "MAX_FEATURE_ROWS", 999)
+        few = replace(seen, features=seen.features.iloc[::10])
+        assert self.measure(few, reference, manifest) == (
+            "in the sample, 100 predictions with all features; at least 200 are required: "
+            "choose a shorter window"
+        )
 
     def test_batch_with_one_time_has_all_periods(self, reference, manifest):
         seen = scored_window(1000)
