@@ -14,7 +14,8 @@ DEFAULT = "serving"
 
 def main() -> None:
     """Run the benchmark that the first argument names, with the other arguments."""
-    names = sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py"))
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    names = sorted(file.stem for file in files if "__main__" in file.read_text())
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else DEFAULT
     if name not in names:

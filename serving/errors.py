@@ -104,13 +104,16 @@ class SettingsError(ServingError):
 def one_line(error: BaseException | None) -> str:
     """Return the first line of an error's message, or the name of its type if it has none.
 
-    Of SQLAlchemy's errors, that is the driver's message, without statement and parameters.
-    Secrets in URLs are hidden.
+    Of SQLAlchemy's errors, that is the driver's message, without statement and parameters. A line
+    that ends with a colon is joined with the next one. Secrets in URLs are hidden.
     """
     cause = getattr(error, "orig", None) or error
-    first = (masked(str(cause)).strip().splitlines() or [""])[0]
+    first, *others = masked(str(cause)).strip().splitlines() or [""]
+    # MLflow's errors of downloads continue with "##### File NAME #####" and the cause.
+    others = [line for line in others if not line.startswith("#")]
+    line = f"{first} {others[0]}" if first.endswith(":") and others else first
     # A message may quote the raw bytes of a file.
-    shown = "".join(character if character.isprintable() else "?" for character in first)
+    shown = "".join(character if character.isprintable() else "?" for character in line)
     return shown[:LONGEST_LINE] if shown not in ("", "None") else type(cause).__name__
 
 
