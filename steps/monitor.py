@@ -70,6 +70,7 @@ def monitor(
                 send_alerts(receivers, findings, champion, run)
             if comparison is not None:
                 log_comparison(comparison)
+        # On the run of the step, which logs the table of a retraining.
         mlflow.set_tag(MONITORING_RUN, run.info.run_id)
         if promote == "auto":
             if comparison is None:

@@ -13,6 +13,8 @@ from steps.runtime.logged_parameters import read_parameters
 MONITORING_RUN = "monitoring_run_id"
 # Tag: the `load_data` run that the first champion of the line was trained on.
 BASE = "base_data_run_id"
+# Tag: the time of the log from which on the table's times of predictions are counted.
+TIMES_FROM = "times_from"
 
 
 def origin_of(data_run_id: str) -> dict[str, str]:
@@ -25,4 +27,4 @@ def origin_of(data_run_id: str) -> dict[str, str]:
         return {}
     logged_by, _, _ = data.removeprefix(RUNS_URI).partition("/")
     tags = mlflow.get_run(logged_by).data.tags
-    return {name: tags[name] for name in (MONITORING_RUN, BASE) if name in tags}
+    return {name: tags[name] for name in (MONITORING_RUN, BASE, TIMES_FROM) if name in tags}

@@ -48,7 +48,7 @@ THRESHOLDS_AT_ONCE = 2**16
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval."""
+    """A confidence interval, of 95 % unless stated otherwise."""
 
     low: float
     high: float
@@ -106,7 +106,7 @@ class Estimate:
         value = self.value(metric)
         positives, negatives = int((self.y == 1).sum()), int((self.y == 0).sum())
         if metric == "ks":
-            found = ks_interval(self.y, self.predicted_positive, z)
+            found = ks_interval(self.y, self.alerts_at_ks, z)
         elif metric == "roc_auc":
             found = auc_interval(value, positives, negatives, z)
         elif metric == "recall_at_1pct_fpr":
@@ -129,7 +129,7 @@ class Estimate:
         return self.metrics | bounds(self.intervals)
 
     @cached_property
-    def predicted_positive(self) -> npt.NDArray[np.bool_]:
+    def alerts_at_ks(self) -> npt.NDArray[np.bool_]:
         """The rows labelled 1 where KS is reached, shape (n_rows,)."""
         return np.asarray(self.scores >= ks_threshold(self.y, self.scores))
 
@@ -155,17 +155,17 @@ def threshold_metric_intervals(y: Labels, scores: Floats, threshold: float) -> d
     }
 
 
-def ks_interval(y: Labels, predicted_positive: npt.NDArray[np.bool_], z: float = Z) -> Interval:
+def ks_interval(y: Labels, alerts: npt.NDArray[np.bool_], z: float = Z) -> Interval:
     """Return Newcombe's interval for KS.
 
     Args:
         y: the labels, shape (n_rows,).
-        predicted_positive: the rows labelled 1 where KS is reached, shape (n_rows,).
+        alerts: the rows labelled 1 where KS is reached, shape (n_rows,).
         z: the quantile of the standard normal distribution that belongs to the confidence.
     """
     low, high = confint_proportions_2indep(
-        int(predicted_positive[y == 1].sum()), int((y == 1).sum()),
-        int(predicted_positive[y == 0].sum()), int((y == 0).sum()),
+        int(alerts[y == 1].sum()), int((y == 1).sum()),
+        int(alerts[y == 0].sum()), int((y == 0).sum()),
         method="newcomb", compare="diff", alpha=_alpha(z),
     )  # fmt: skip
     return Interval(float(low), float(high))

@@ -10,13 +10,14 @@ influences of rows. With few positives, the covariance is too high: rare rows th
 very differently may be missing in the sample. Hence the two models are taken to agree less, as if
 four more positives that they rank independently had been seen, as Agresti and Coull add four
 trials to a proportion (1998, "Approximate Is Better than 'Exact' for Interval Estimation of
-Binomial Proportions"). Quantiles are those of Student's t with a degree of freedom less than there
-are positives.
+Binomial Proportions"). Quantiles are those of Student's t with one degree of freedom less than
+there are positives.
 
-The one-sided lower bound, which promotion on newer rows depends on, is that of a score test: the
-variance is the one if the difference were at the bound. What it lies below the observed one, d,
-would be the share of positives that only the second model finds, each ranked at random by the
-first and therefore worth 0.5: that adds 0.5 d / positives to the variance.
+The one-sided lower bound, which promotion on newer rows depends on, inverts a score test: the
+variance is that of a true difference at the bound. Let d be the distance from the observed
+difference to the bound. A difference that much lower means that a share d of the positives is found
+by the second model only. The first ranks them at random, a loss of 0.5 each, which adds
+0.5 d / positives to the variance.
 """
 
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def tango_lower_bound(rows: Discordant, z: float) -> Floats:
 
 
 def _discordant(first: Estimate, second: Estimate) -> tuple[Discordant, Discordant]:
-    ours, theirs = first.predicted_positive, second.predicted_positive
+    ours, theirs = first.alerts_at_ks, second.alerts_at_ks
 
     def of(label: int) -> Discordant:
         rows = first.y == label

@@ -64,21 +64,21 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
     """
     whole = fit_calibration(y, scores)
     if whole is None:
-        return uncalibrated(scores, "no positive slope fits")
+        return uncalibrated(scores, "no finite positive slope minimises the log loss")
     cross_fitted = _cross_fitted(y, scores, whole)
     if cross_fitted is None:
-        return uncalibrated(scores, "no positive slope fits some of the rows")
+        return uncalibrated(scores, "no finite positive slope minimises the log loss of some rows")
     before, after = (row_losses(y, each)["log_loss"] for each in (scores, cross_fitted))
     gains = before - after
     error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
-    found = f"cross-fitted log loss lower by {gains.mean():.2g}, standard error {error:.2g}"
+    reason = f"change of cross-fitted log loss {-gains.mean():+.2g}, standard error {error:.2g}"
     if not gains.mean() > error:
-        return uncalibrated(scores, found)
-    found_scores = calibrated(scores, whole)
-    if not _same_order(scores, found_scores):
-        return uncalibrated(scores, f"it would tie scores; {found}")
+        return uncalibrated(scores, reason)
+    after_scores = calibrated(scores, whole)
+    if not _same_order(scores, after_scores):
+        return uncalibrated(scores, f"it would tie scores; {reason}")
     return PlattScaling(
-        whole, found_scores, found, float(before.mean()), float(after.mean()), error
+        whole, after_scores, reason, float(before.mean()), float(after.mean()), error
     )
 
 

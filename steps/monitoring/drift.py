@@ -38,12 +38,12 @@ class Drift:
         score_psi: PSI of the scores as log-odds; None if too few are the champion's own.
         missing: share of missing values in each feature.
         out_of_range: share of values outside the range of the training rows, by number and date.
-        unseen: share of levels that the champion was not fitted on, by category.
+        unseen: share of predictions with a level that the champion was not fitted on, by category.
         unseen_rows: share of predictions with such a level in any category.
         periods: PSI of each feature (rows) in each period (columns, named by the time of the
             first prediction, not necessarily unique); periods have equally many predictions.
         psi_limit: PSI above which a feature or the score has drifted.
-        share_limit: share of drifted features from which on the window has drifted.
+        share_limit: smallest share of drifted features that counts as drift of the window.
         report: Evidently's report.
     """
 
@@ -141,7 +141,7 @@ def measure_drift(
             own scores only.
         manifest: manifest of the champion's scorer, with the range of each feature.
         psi_limit: PSI above which a feature or the score has drifted.
-        share_limit: share of drifted features from which on the window has drifted.
+        share_limit: smallest share of drifted features that counts as drift of the window.
 
     Returns:
         The drift, or the reason why it cannot be measured.
@@ -156,7 +156,7 @@ def measure_drift(
         feature.name: bins_of(feature, reference_rows[feature.name], seen.get(feature.name, ()))
         for feature in manifest.features
     }
-    # Before Evidently, which then takes the memory that this frees.
+    # Before Evidently, which uses the freed memory.
     own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy()
     own_score_psi = score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None
     report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)

@@ -1,7 +1,9 @@
 """The champion with the data and limits that its live predictions are compared with."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import mlflow
 import pandas as pd
@@ -11,9 +13,11 @@ from mlflow.exceptions import MlflowException
 from serving.errors import InputError
 from serving.model.manifest import Manifest
 from serving.model.mlflow_model import SCORER_IN_MODEL
+from serving.model.scorer import PortableScorer
 from steps.data.feature_frames import typed_frame
 from steps.data.reference import REFERENCE_IN_MODEL, Reference
 from steps.evaluation.intervals import Interval
+from steps.evaluation.metrics import Floats
 from steps.monitoring.degradation import floor_of
 from steps.monitoring.drift import MIN_ROWS, measure_drift
 from steps.monitoring.findings import Findings
@@ -35,9 +39,10 @@ class MonitoredChampion:
         reference: sample of the rows it was fitted on, and its scores of test rows.
         test_metric: champion metric on the test rows, with its interval; None if unavailable.
         psi_limit: PSI above which a feature or the score has drifted.
-        drift_share: share of drifted features from which on a window has drifted.
+        drift_share: smallest share of drifted features that counts as drift of a window.
         metric_floor: live metric below which the champion is degraded; None for the one-sided 99 %
             lower bound of the metric on the test rows.
+        score: scores rows with the champion, shape (n_rows,); raises InputError if it cannot.
     """
 
     registered: ModelVersion
@@ -47,6 +52,7 @@ class MonitoredChampion:
     psi_limit: float
     drift_share: float
     metric_floor: float | None
+    score: Callable[[pd.DataFrame], Floats]
 
     @property
     def version(self) -> str:
@@ -74,7 +80,7 @@ class MonitoredChampion:
             floor = floor_of(*self.test_metric)
         own_labelled = rows_where(window.labelled, window.labelled["by_champion"])
         own_rows = rows_where(window.rows, window.rows["by_champion"])
-        # First, as Evidently, which measures drift, then takes the memory that this frees.
+        # Before Evidently, which uses the freed memory.
         performance = measure_performance(
             own_labelled, len(own_rows), self.metric, floor, describe_coverage_bias(own_rows)
         )
@@ -93,19 +99,25 @@ class MonitoredChampion:
             trigger: trigger of the last retraining.
             window: the whole window.
         """
-        reference = self.reference
-        if len(trigger.features) >= MIN_ROWS and self._can_read(trigger.features):
-            reference = replace(reference, rows=trigger.features)
         new = window.newer_than(trigger.until)
-        return replace(self, reference=reference).assess(new)
+        return replace(self, reference=self._reference_at(trigger)).assess(new)
 
-    def _can_read(self, rows: pd.DataFrame) -> bool:
-        """Return whether rows have all features; the champion before may have had others."""
+    def _reference_at(self, trigger: RetrainingTrigger) -> Reference:
+        """Return the rows of a trigger with the champion's scores of them, if it can read them.
+
+        The champion before may have had other features, or allowed other values to be missing.
+        """
+        rows = trigger.features
+        if len(rows) < MIN_ROWS:
+            return self.reference
         try:
             typed_frame(rows, self.manifest.features)
         except InputError:
-            return False
-        return True
+            return self.reference
+        try:
+            return Reference(rows, self.score(rows))
+        except InputError:
+            return replace(self.reference, rows=rows)
 
 
 def read_champion(
@@ -128,8 +140,21 @@ def read_champion(
             "-P promotion=always`"
         )
     return MonitoredChampion(
-        version, manifest, reference, _test_metric(version), psi_limit, drift_share, metric_floor
+        version,
+        manifest,
+        reference,
+        _test_metric(version),
+        psi_limit,
+        drift_share,
+        metric_floor,
+        partial(_score, model_name, str(version.version)),
     )
+
+
+def _score(model_name: str, version: str, rows: pd.DataFrame) -> Floats:
+    """Return the scores of a version, which is downloaded for it, shape (n_rows,)."""
+    with download_version(model_name, version) as model:
+        return PortableScorer.load(model / SCORER_IN_MODEL).score(rows)
 
 
 def _test_metric(version: ModelVersion) -> tuple[float, Interval] | None:

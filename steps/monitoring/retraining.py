@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from serving.log.existing import open_log
 from serving.log.queries import LabelCounts, count_labels_since
-from steps.data.origin import BASE
+from steps.data.origin import BASE, TIMES_FROM
 from steps.monitoring.findings import Findings
 from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import MIN_LABELS_PER_CLASS
@@ -113,7 +113,7 @@ def retrain_champion(
         "feature): %s",
         f"{data.added:,}", f"{data.duplicates:,}", f"{data.incomplete:,}", findings.title,
     )  # fmt: skip
-    mlflow.set_tag(BASE, data.base_run_id)
+    mlflow.set_tags({BASE: data.base_run_id, TIMES_FROM: data.times_from.isoformat()})
     parameters = data.parameters | {"data": log_table(data.table)}
     failure = None
     try:

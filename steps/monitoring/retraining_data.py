@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -27,7 +27,7 @@ from serving.model.mlflow_model import is_absent
 from steps.data.feature_frames import with_columns
 from steps.data.fingerprints import row_hashes
 from steps.data.logged_splits import open_splits
-from steps.data.origin import BASE, origin_of
+from steps.data.origin import BASE, TIMES_FROM, origin_of
 from steps.data.row_keys import ROW_KEY, keys_of_predictions, keys_of_rows
 from steps.data.splits import Splits
 from steps.monitoring.growing_columns import GrowingColumns, in_utc
@@ -68,6 +68,7 @@ class RetrainingData:
         table: rows of the base data, then the added predictions, oldest first.
         parameters: parameters of `main` inherited from the champion, without `data`.
         base_run_id: `load_data` run of the base data.
+        times_from: time of the log from which on the times of added predictions are counted.
         added: number of labelled predictions in `table`.
         duplicates: number of labelled predictions that are the same record as another row.
         incomplete: number of labelled predictions that lack a feature of `table`.
@@ -76,9 +77,18 @@ class RetrainingData:
     table: pd.DataFrame
     parameters: dict[str, str]
     base_run_id: str
+    times_from: pd.Timestamp
     added: int
     duplicates: int
     incomplete: int
+
+
+class Appended(NamedTuple):
+    """A table with appended predictions, their number, and the time their times count from."""
+
+    table: pd.DataFrame
+    added: int
+    times_from: pd.Timestamp
 
 
 def build_retraining_data(
@@ -96,15 +106,17 @@ def build_retraining_data(
     """
     with _deleted_runs_named(champion):
         data_run_id = champion.tags["data_run_id"]
-        base_run_id = origin_of(data_run_id).get(BASE, data_run_id)
+        origin = origin_of(data_run_id)
+        base_run_id = origin.get(BASE, data_run_id)
         parameters = inherited_parameters(_logged_parameters(champion))
     with _deleted_runs_named(champion), open_splits(base_run_id) as splits:
         description, features, target = splits.description, splits.features, splits.target
         base, equal_rows = base_rows(splits, base_run_id)
     by_values = description.equal_rows == "drop"
     labelled, incomplete = labelled_predictions(connection, model_name, features, target)
-    table, added = append_new_rows(
-        base, labelled, description.time_column, description.id_column, by_values
+    times_from = pd.Timestamp(origin[TIMES_FROM]) if TIMES_FROM in origin else None
+    table, added, times_from = append_new_rows(
+        base, labelled, description.time_column, description.id_column, by_values, times_from
     )
     overruled = any(parameters.get(name) for name in ("categorical", "numeric"))
     parameters |= equal_rows | meaning_of_columns(features, description.classes, overruled)
@@ -112,6 +124,7 @@ def build_retraining_data(
         as_source(table, features, target, description.classes),
         parameters | {"target": target, "model_name": model_name},
         base_run_id,
+        times_from,
         added,
         duplicates=len(labelled.rows) - added,
         incomplete=incomplete,
@@ -157,7 +170,8 @@ def append_new_rows(
     time_column: str,
     id_column: str,
     by_values: bool = True,
-) -> tuple[pd.DataFrame, int]:
+    times_from: pd.Timestamp | None = None,
+) -> Appended:
     """Append those labelled predictions that are other records than all others to `base`.
 
     Args:
@@ -167,20 +181,22 @@ def append_new_rows(
         id_column: name of the column of ids; no feature has it.
         by_values: whether equal values are enough for the same record. If not, or if the base
             has ids, the ids must be equal, too; a row without one is a record of its own.
-
-    Returns:
-        The table and the number of appended rows.
+        times_from: what the retraining that made the champion returned, so that the rows that the
+            champion was fitted on have the same times again; None for the time of the first
+            appended prediction.
     """
     is_new = ~_repeated(base, labelled, id_column, by_values)
     new = labelled.rows[is_new].reset_index(drop=True)
     keys = labelled.keys[is_new].reset_index(drop=True)
+    times_from = keys["created_at"].min() if times_from is None else times_from
     if time_column in base:
-        new = with_columns(new, {time_column: _times_after(base[time_column], keys["created_at"])})
+        times = _times_after(base[time_column], keys["created_at"], times_from)
+        new = with_columns(new, {time_column: times})
     if id_column in base:
         new = with_columns(new, {id_column: keys["entity_id"]})
     if ROW_KEY in base:
         new = new.assign(**{ROW_KEY: keys["row_key"].to_numpy()})
-    return pd.concat([base, new], ignore_index=True), len(new)
+    return Appended(pd.concat([base, new], ignore_index=True), len(new), times_from)
 
 
 def _repeated(
@@ -197,18 +213,22 @@ def _repeated(
     return repeated & ids.notna().to_numpy() if identified else repeated
 
 
-def _times_after(base: "pd.Series[Any]", created_at: "pd.Series[Any]") -> "pd.Series[Any]":
+def _times_after(
+    base: "pd.Series[Any]", created_at: "pd.Series[Any]", times_from: pd.Timestamp
+) -> "pd.Series[Any]":
     """Return times for predictions, in their order and later than all of `base`.
 
-    Numeric times continue in seconds.
+    They begin at `times_from`, or at the end of `base` if that is later; numeric times are in
+    seconds. Predictions before `times_from`, with late labels, get the first time.
     """
-    since_first = created_at - created_at.min()
+    elapsed: pd.Series[Any] = created_at - times_from
+    elapsed = elapsed.mask(elapsed < pd.Timedelta(0), pd.Timedelta(0))
     if not is_datetime64_any_dtype(base):
-        return float(base.max()) + 1.0 + since_first.dt.total_seconds()
-    times = created_at if base.dt.tz is not None else created_at.dt.tz_localize(None)
-    if len(times) and times.min() > base.max():
-        return times
-    return base.max() + pd.Timedelta(seconds=1) + since_first
+        return float(base.max()) + 1.0 + elapsed.dt.total_seconds()
+    start = times_from if base.dt.tz is not None else times_from.tz_localize(None)
+    if len(elapsed) and start <= base.max():
+        start = base.max() + pd.Timedelta(seconds=1)
+    return start + elapsed
 
 
 def labelled_predictions(
@@ -219,7 +239,6 @@ def labelled_predictions(
     They are ordered by time.
     """
     rows, keys = GrowingColumns(), GrowingColumns()
-    count = 0
     query = with_latest_label(connection.dialect.name, [predictions.c[name] for name in READ])
     query = query.where(predictions.c.model_name == model_name).where(
         predictions.c.prediction_id.in_(sa.select(ground_truth.c.prediction_id))

@@ -19,6 +19,7 @@ from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import Performance
 from steps.monitoring.retraining_triggers import MODEL_RUN_TAG
 from steps.monitoring.summary_plot import summary_picture
+from steps.monitoring.window import Window
 from steps.plots.style import log_pictures
 from steps.runtime.active_run import active_run
 from steps.runtime.errors import BusyError
@@ -114,12 +115,19 @@ def log_findings(findings: Findings, champion: MonitoredChampion) -> None:
             "model_name": champion.registered.name,
             "model_version": champion.version,
             MODEL_RUN_TAG: str(champion.run_id),
-            "window_since": str(window.rows["created_at"].min()),
-            "window_until": str(window.until),
         }
+        | _period_tags(window)
         | findings.verdict_tags
     )
     _link_champion(findings.title, champion)
+
+
+def _period_tags(window: Window) -> dict[str, str]:
+    """Return the times of the first and the last prediction, if there are any."""
+    times = window.rows["created_at"]
+    if times.empty:
+        return {}
+    return {"window_since": str(times.iloc[0]), "window_until": str(times.iloc[-1])}
 
 
 def _link_champion(verdicts: str, champion: MonitoredChampion) -> None:

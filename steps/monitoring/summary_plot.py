@@ -140,8 +140,8 @@ def _format_times(times: pd.DatetimeIndex) -> list[str]:
     """Format times with as few parts as distinguish them."""
     if not len(times):
         return []
-    span = times.max() - times.min()
-    form = "%m-%d" if span.days >= 2 else "%m-%d %H:%M" if span.seconds > 3600 else "%H:%M:%S"
+    hours = (times.max() - times.min()) / pd.Timedelta(hours=1)
+    form = "%m-%d" if hours >= 48 else "%m-%d %H:%M" if hours > 1 else "%H:%M:%S"
     return list(times.strftime(form))
 
 

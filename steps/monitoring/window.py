@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -59,11 +59,13 @@ class Window:
             They have a frame of their own, as a feature may have any name.
         labelled: all predictions with ground truth: created_at, by_champion, score, threshold,
             true_label, observed_at, recorded_at (the times of that label).
+        is_sampled: true if `features` are those of a sample.
     """
 
     rows: pd.DataFrame
     features: pd.DataFrame
     labelled: pd.DataFrame
+    is_sampled: bool = False
 
     def newer_than(self, time: datetime) -> "Window":
         """Return the predictions made after `time`, or labelled after it.
@@ -73,7 +75,8 @@ class Window:
         """
         is_newer = self.rows["created_at"] > time
         newly_labelled = self.labelled["recorded_at"] > time
-        return Window(
+        return replace(
+            self,
             rows=self.rows[is_newer],
             features=self.features[is_newer[self.features.index]],
             labelled=self.labelled[(self.labelled["created_at"] > time) | newly_labelled],
@@ -83,16 +86,6 @@ class Window:
     def count(self) -> int:
         """Number of predictions."""
         return len(self.rows)
-
-    @property
-    def is_sampled(self) -> bool:
-        """True if `features` are those of a sample."""
-        return self.count > MAX_FEATURE_ROWS
-
-    @property
-    def until(self) -> datetime | None:
-        """Time of the last prediction; None if there is none."""
-        return None if self.rows.empty else self.rows["created_at"].iloc[-1].to_pydatetime()
 
 
 def read_window(
@@ -210,7 +203,7 @@ class _WindowReader:
         features = self._values.frame(feature.name for feature in self._features)
         features.index = pd.RangeIndex(0, len(features) * self._step, self._step)
         features = rows_where(features, np.concatenate(self._has_features))
-        return Window(in_utc(rows), features, in_utc(labelled))
+        return Window(in_utc(rows), features, in_utc(labelled), is_sampled=self._step > 1)
 
 
 def _as_mask(values: pa.ChunkedArray) -> Mask:

@@ -10,8 +10,7 @@ from steps.evaluation.metrics import MIN_ROWS_PER_CLASS, Floats
 from steps.evaluation.paired import PairedDifference, paired_difference
 from steps.selection.incumbent import Incumbent
 
-# A challenger that is worse by less is as good, for `auto`: a difference in use that a champion
-# on newer rows is worth.
+# With `auto`, a challenger that was fitted on newer or more rows may be worse by this much.
 MARGINS = {"ks": 0.05, "roc_auc": 0.02, "average_precision": 0.05}
 
 
@@ -66,13 +65,15 @@ class Comparison:
         if self.difference.interval.high < 0:
             return f"it is significantly worse than {other}"
         if self.difference.value <= -self.margin:
-            return f"it is worse than {other}, by more than the margin of {self.margin:g}"
+            return (
+                f"its {self.metric} is more than {self.margin:g}, the margin, below that of {other}"
+            )
         missing = self.difference.positives_missing(self.margin)
         return (
-            f"too few positives to tell that it is not worse than {other}, by more than "
-            f"{self.margin:g}: {self.difference.positives:,} in the comparison, about "
-            f"{missing:,} more are needed at this difference (lower bound "
-            f"{self.difference.lower_bound:+.4f})"
+            f"with {self.difference.positives:,} positives in the comparison, its {self.metric} "
+            f"may be more than {self.margin:g} below that of {other} (lower bound of the "
+            f"difference {self.difference.lower_bound:+.4f}); about {missing:,} more positives are "
+            "needed at this difference"
         )
 
     def __str__(self) -> str:
@@ -223,7 +224,7 @@ def _too_few(test: Split, other: Incumbent) -> str:
     positives = int((test.y[other.unseen] == 1).sum())
     text = (
         f"version {other.version} has seen all but {int(other.unseen.sum()):,} of the test rows, "
-        "too few to compare on: bring newer data, or pass -P promotion=always"
+        "too few to compare on: add newer data, or pass -P promotion=always"
     )
     missing = MIN_ROWS_PER_CLASS["test"] - positives
     return f"{text} ({missing} more positives are needed)" if missing > 0 else text

@@ -75,8 +75,8 @@ def test_retraining_adds_every_prediction_and_knows_the_rows_of_its_base(base, t
         "entity_id": [None] * 4000,
     }
     logged = LabelledPredictions(customers(4000, 3)[[*FEATURES, "Class"]], pd.DataFrame(keys))
-    table, added = append_new_rows(rows, logged, "Time", "id", by_values=False)
-    _, added_by_value = append_new_rows(rows, logged, "Time", "id", by_values=True)
+    table, added, _ = append_new_rows(rows, logged, "Time", "id", by_values=False)
+    _, added_by_value, _ = append_new_rows(rows, logged, "Time", "id", by_values=True)
     assert added == 4000
     assert added_by_value < 1000
     table.to_parquet(tmp_path / "retraining.parquet", index=False)

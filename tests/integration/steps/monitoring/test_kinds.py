@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serving.errors import InputError
 from serving.log.existing import open_log
 from serving.model.features import Feature
 from serving.model.manifest import Manifest
@@ -72,7 +73,7 @@ def champion(tmp_path_factory) -> MonitoredChampion:
     reference = Reference.of(training, np.random.default_rng(0).random(1000))
     version = Mock(tags={"metric": "ks"}, version="3", run_id=MODEL.run_id)
     version.name = MODEL.name
-    return MonitoredChampion(version, manifest, reference, None, 0.2, 0.5, None)
+    return MonitoredChampion(version, manifest, reference, None, 0.2, 0.5, None, Mock())
 
 
 @pytest.fixture
@@ -127,6 +128,9 @@ def test_unseen_levels_and_changes_of_every_kind_are_reported(window_of, champio
         record_trigger(run.info.run_id, window, START)
         mlflow.MlflowClient().set_tag(run.info.run_id, "retraining_decision", "not better")
         trigger = last_trigger(run.info.experiment_id, champion.registered)
+    champion.score.side_effect = lambda rows: np.full(len(rows), 0.5)
+    assert champion.assess_since(trigger, window).drift.drifted_features == []
+    champion.score.side_effect = InputError("a value is missing")
     assert champion.assess_since(trigger, window).drift.drifted_features == []
     of_another = RetrainingTrigger(START, trigger.features.drop(columns="score"))
     assert champion.assess_since(of_another, window).drift.drifted_features

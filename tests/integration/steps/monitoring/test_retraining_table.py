@@ -79,7 +79,7 @@ def labelled(whole, base, sqlite_uri, spool) -> LabelledPredictions:
 @pytest.fixture
 def retraining_table(base, labelled) -> pd.DataFrame:
     rows, _ = base_rows(base, "ab" * 16)
-    rows, added = append_new_rows(rows, labelled, "", "customer")
+    rows, added, _ = append_new_rows(rows, labelled, "", "customer")
     assert added == NEW_ROWS
     return as_source(rows, base.features, "outcome", base.description.classes)
 

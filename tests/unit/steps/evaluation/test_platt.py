@@ -53,7 +53,7 @@ def test_calibrated_scores_stay_as_they_are():
     scaling = learn_calibration(y, probability)
     assert scaling.calibration is None
     assert scaling.scores is probability
-    assert str(scaling).startswith("none: cross-fitted log loss lower by ")
+    assert str(scaling).startswith("none: change of cross-fitted log loss ")
 
 
 def test_cross_fitted_log_loss_is_not_flattered():
@@ -82,7 +82,7 @@ def test_no_slope_fits(scores):
     found = {"reversed": 1.0 - probability, "separating": 0.2 + 0.6 * y, "certain": 1.0 * y}
     scaling = learn_calibration(y, found[scores])
     assert scaling.calibration is None
-    assert scaling.reason == "no positive slope fits"
+    assert scaling.reason == "no finite positive slope minimises the log loss"
 
 
 def test_scores_of_0_and_1_do_not_change_the_line():

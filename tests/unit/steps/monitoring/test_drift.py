@@ -6,8 +6,8 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
-from steps.monitoring import window
 from steps.monitoring.drift import Drift, measure_drift
 from steps.monitoring.monitored_champion import MonitoredChampion
 from steps.monitoring.performance import measure_performance
@@ -62,13 +62,12 @@ class TestDrift:
         none = replace(seen, features=seen.features.iloc[:0])
         assert "0 predictions with all features" in self.measure(none, reference, manifest)
 
-    def test_sample_does_not_reduce_the_scores(self, reference, manifest, monkeypatch):
+    def test_sample_does_not_reduce_the_scores(self, reference, manifest):
         seen = scored_window(1000, positives=0)
         whole = self.measure(seen, reference, manifest)
         sampled = replace(seen, features=seen.features.iloc[::4])
         assert self.measure(sampled, reference, manifest).score_psi == whole.score_psi
-        monkeypatch.setattr(window, "MAX_FEATURE_ROWS", 999)
-        few = replace(seen, features=seen.features.iloc[::10])
+        few = replace(seen, features=seen.features.iloc[::10], is_sampled=True)
         assert self.measure(few, reference, manifest) == (
             "in the sample, 100 predictions with all features; at least 200 are required: "
             "choose a shorter window"
@@ -97,9 +96,18 @@ class TestDrift:
 @pytest.mark.quick
 def test_drift_after_retraining_is_relative_to_trigger(reference, manifest):
     version = Mock(tags={"metric": "ks"})
-    champion = MonitoredChampion(version, manifest, reference, None, 0.2, 0.3, None)
-    changed = scored_window(1000, shift=3.0)
-    assert champion.assess(changed).drifted
+
+    def champion(score):
+        return MonitoredChampion(version, manifest, reference, None, 0.2, 0.3, None, score)
+
+    def scored(rows):
+        return np.random.default_rng(2).choice(reference.scores, len(rows))
+
+    def scored_higher(rows):
+        return expit(logit(scored(rows)) + 2)
+
+    changed = scored_window(1000, shift=3.0, positives=0)
+    assert champion(scored).assess(changed).drifted
     before = START - timedelta(days=1)
     for features, drifted in (
         (feature_table(900, shift=3.0), False),  # as it was then
@@ -107,4 +115,9 @@ def test_drift_after_retraining_is_relative_to_trigger(reference, manifest):
         (feature_table(0), True),  # nothing was left of then
     ):
         trigger = RetrainingTrigger(before, features)
-        assert champion.assess_since(trigger, changed).drifted == drifted
+        assert champion(scored).assess_since(trigger, changed).drifted == drifted
+    trigger = RetrainingTrigger(before, feature_table(900, shift=3.0))
+    assert champion(scored_higher).assess_since(trigger, changed).drifted
+    higher = replace(changed, rows=changed.rows.assign(score=scored_higher(changed.rows)))
+    assert champion(scored).assess_since(trigger, higher).drifted
+    assert not champion(scored_higher).assess_since(trigger, higher).drifted

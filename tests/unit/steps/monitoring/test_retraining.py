@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from serving.log.queries import LabelCounts
+from steps.data.fingerprints import row_hashes
 from steps.monitoring.retraining import too_few_labels
 from steps.monitoring.retraining_data import (
     LabelledPredictions,
@@ -31,7 +32,7 @@ class TestAppend:
         return LabelledPredictions(pd.DataFrame(rows), pd.DataFrame(keys))
 
     def append(self, base, labelled, by_values=True, id_column="id"):
-        return append_new_rows(base, labelled, "Time", id_column, by_values)
+        return append_new_rows(base, labelled, "Time", id_column, by_values)[:2]
 
     def test_predictions_are_appended_in_time(self):
         whole, new = self.append(self.BASE, self.labelled())
@@ -82,6 +83,20 @@ class TestAppend:
         whole, _ = self.append(later, self.labelled())
         assert whole["Time"].is_monotonic_increasing
         assert whole["Time"].iloc[2] == pd.Timestamp("2027-01-02 00:00:01")
+
+    @pytest.mark.parametrize("year", [None, 2025, 2027])
+    def test_predictions_keep_their_times(self, year):
+        base = self.BASE
+        if year:
+            base = base.assign(Time=pd.to_datetime([f"{year}-01-01", f"{year}-01-02"]))
+        every = self.labelled()
+        later = LabelledPredictions(every.rows[1:], every.keys[1:])
+        before = append_new_rows(base, later, "Time", "id")
+        # The first prediction gets its label late.
+        after = append_new_rows(base, every, "Time", "id", times_from=before.times_from)
+        assert (before.added, after.added) == (2, 3)
+        assert set(row_hashes(before.table)) < set(row_hashes(after.table))
+        assert after.table["Time"].is_monotonic_increasing
 
     def test_table_without_time_column(self):
         whole, _ = self.append(self.BASE.drop(columns="Time"), self.labelled())

@@ -68,7 +68,7 @@ def test_logged_row_that_equals_a_row_of_the_splits_is_the_same_record():
     moments = pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True)
     keys = {"created_at": moments, "row_key": np.uint64([1, 2]), "entity_id": [None, None]}
     labelled = LabelledPredictions(pd.DataFrame(rows | {"left": 0}), pd.DataFrame(keys))
-    table, added = append_new_rows(as_logged(SPLITS, FEATURES), labelled, "Time", "id")
+    table, added, _ = append_new_rows(as_logged(SPLITS, FEATURES), labelled, "Time", "id")
     assert added == 1
     assert table["since"].tolist() == ["1999-02-01", None, "1999-02-02"]
 

@@ -100,8 +100,8 @@ class TestDecide:
         decision = self.decide(holdout, "auto", 0.6, fingerprints(601))
         assert not decision.promoted
         found = re.match(
-            r"too few positives to tell that it is not worse than the champion, version 4, by more "
-            r"than 0.05: 80 in the comparison, about ([\d,]+) more are needed",
+            r"with 80 positives in the comparison, its ks may be more than 0.05 below that of the "
+            r"champion, version 4 \(lower bound of the difference -0.\d+\); about ([\d,]+) more ",
             decision.reason,
         )
         assert found, decision.reason
