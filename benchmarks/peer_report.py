@@ -53,7 +53,7 @@ def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return the mean rank of each system by each metric.
 
     Only tables and seeds for which every system has a cell count. A system that failed there ranks
-    last. The 95 % intervals are percentiles of a bootstrap of the tables, each with all its seeds,
+    last; where ml-pipes failed, the peers were not run, and rank before it. The 95 % intervals are percentiles of a bootstrap of the tables, each with all its seeds,
     which share rows; NaN for one table.
 
     Returns:
@@ -86,6 +86,9 @@ def _ranks(
     for cell in cells:
         value = worst if "error" in cell else cell[metric]
         by_key.setdefault((cell["table"], cell["seed"]), {})[cell["system"]] = value
+    for values in by_key.values():
+        if values.get(OURS) == worst:  # the peers, which need its run, are not to blame
+            values |= dict.fromkeys(values.keys() - {OURS}, -worst)
     complete = {key: values for key, values in by_key.items() if set(values) == set(names)}
     index = pd.MultiIndex.from_tuples(complete, names=["table", "seed"]) if complete else None
     found = pd.DataFrame(list(complete.values()), index, columns=list(names))

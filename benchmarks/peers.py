@@ -54,7 +54,7 @@ GRACE = 300
 
 @click.command()
 @click.option("--tables", default=TABLES, help="Names, or files as FILE:TARGET, by comma.")
-@click.option("--seeds", default="42,43,44", help="By comma.")
+@click.option("--seeds", default="44,45,46", help="By comma.")
 @click.option("--systems", default=",".join(SYSTEMS), help="By comma.")
 @click.option("--profile", default="full", type=click.Choice(["full", "quick"]))
 @click.option("--limit-factor", default=1.0, help="The peers' limit, in seconds of ml-pipes.")
@@ -75,7 +75,10 @@ def main(
     folder: Path,
     output: Path,
 ) -> None:
-    """Run the cells that are missing; write peers.json and peers.png."""
+    """Run the cells that are missing; write peers.json and peers.png.
+
+    The report has the cells of all tables and seeds that were run with the same profile.
+    """
     chosen = systems.split(",")
     if unknown := set(chosen) - set(SYSTEMS):
         raise click.BadParameter(f"{sorted(unknown)} are none of {', '.join(SYSTEMS)}")
@@ -86,7 +89,7 @@ def main(
         for table in tables.split(","):
             for seed in map(int, seeds.split(",")):
                 run_cells(table, seed, chosen, profile, limit_factor, retry, folder)
-    cells = list(read_cells(folder))
+    cells = [cell for cell in read_cells(folder) if cell["profile"] == profile]
     click.echo(markdown(cells))
     (output / REPORT).write_text(json.dumps(cells, indent=1) + "\n")
     (output / "peers.png").write_bytes(as_png(picture(cells)))
@@ -202,6 +205,8 @@ def write_cell(file: Path, result: Cell) -> None:
 
 def error_line(error: Exception) -> str:
     """Return the last line of what a process wrote, else the error's own first line."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no result after {error.timeout:.0f} s"
     written = getattr(error, "stderr", None) or b""
     text = written.decode(errors="replace") if isinstance(written, bytes) else written
     lines = text.strip().splitlines()

@@ -44,7 +44,7 @@ def write_cell(folder, table, system, result, seed=42):
 def run(folder, *arguments):
     output = folder / "report"
     output.mkdir(exist_ok=True)
-    options = ["--folder", str(folder), "--output", str(output), *arguments]
+    options = ["--folder", str(folder), "--output", str(output), "--profile", "quick", *arguments]
     return CliRunner().invoke(peers.main, options, catch_exceptions=False)
 
 
@@ -95,9 +95,22 @@ def test_failed_systems_rank_last_and_are_named(folder):
     assert ranks.loc[(OURS, "log_loss"), "mean"] == pytest.approx((4 + 2.5) / 2)
 
 
+def test_ml_pipes_ranks_last_where_no_peer_was_run(folder):
+    write_cell(folder, "a", OURS, {"error": "out of memory"})
+    for system in SYSTEMS[1:]:
+        write_cell(folder, "a", system, {"error": "no finished run of ml-pipes"})
+    ranks = mean_ranks([cell for cell in peers.read_cells(folder) if cell["table"] == "a"])["mean"]
+    assert ranks[OURS].tolist() == [4.0] * 4
+    assert ranks["flaml"].tolist() == [2.0] * 4
+
+
+def test_report_is_of_one_profile(folder):
+    assert "| a | flaml |" not in run(folder, "--report", "--profile", "full").output
+
+
 def test_finished_cells_are_not_run_again(folder):
     before = {file: file.read_bytes() for file in folder.glob("*/*/*.json")}
-    done = run(folder, "--tables", "a,b", "--seeds", "42", "--profile", "quick")
+    done = run(folder, "--tables", "a,b", "--seeds", "42")
     assert done.exit_code == 0
     assert before == {file: file.read_bytes() for file in folder.glob("*/42/*.json")}
 
@@ -117,7 +130,7 @@ def test_complete_cells_of_a_report_can_be_kept(folder):
 def test_missing_cells_are_run_and_failures_do_not_stop_others(folder):
     """An absent file of ml-pipes fails at once, and so do peers without a run."""
     (folder / "a" / "42" / f"{OURS}.json").unlink()
-    done = run(folder, "--tables", "a,b", "--seeds", "42", "--profile", "quick")
+    done = run(folder, "--tables", "a,b", "--seeds", "42")
     assert done.exit_code == 0
     assert "- a, seed 42, ml-pipes: 'a' is neither FILE:TARGET nor one of" in done.output
     assert "- a, seed 42, flaml: no finished run of ml-pipes" in done.output
