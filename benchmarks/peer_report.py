@@ -53,8 +53,9 @@ def mean_ranks(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return the mean rank of each system by each metric.
 
     Only tables and seeds for which every system has a cell count. A system that failed there ranks
-    last; where ml-pipes failed, the peers were not run, and rank before it. The 95 % intervals are percentiles of a bootstrap of the tables, each with all its seeds,
-    which share rows; NaN for one table.
+    last; where ml-pipes failed, the peers were not run, and rank before it. The 95 % intervals are
+    percentiles of a bootstrap of the tables, each with all its seeds, which share rows; NaN for one
+    table.
 
     Returns:
         Columns `mean`, `low`, `high` and `cells` by system and metric.

@@ -149,7 +149,9 @@ def measure_drift(
     features = window.features
     if len(features) < MIN_ROWS:
         reason = f"{len(features)} predictions with all features; at least {MIN_ROWS} are required"
-        return f"in the sample, {reason}: choose a shorter window" if window.is_sampled else reason
+        if len(features) * window.sampling_step < MIN_ROWS:
+            return reason
+        return f"in a sample of one in {window.sampling_step}, {reason}: choose a shorter window"
     reference_rows = typed_frame(reference.rows, manifest.features)
     seen = {encoding.feature: encoding.levels for encoding in manifest.encodings}
     bins = {

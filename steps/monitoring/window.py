@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -31,10 +32,10 @@ logger = logging.getLogger("ml-pipes")
 
 ROWS_PER_CHUNK = 2_000
 ROWS_PER_PROGRESS_LINE = 250 * ROWS_PER_CHUNK
-# Of more predictions, the features of every k-th are decoded and kept in memory, those of at least
+# Of more predictions, the features of one in k are decoded and kept in memory, those of at least
 # half as many: with all of them, the expected PSI of a feature in unchanged traffic would be lower
-# by less than 0.0003 (bins / rows).
-MAX_FEATURE_ROWS = 100_000
+# by less than 0.0001 (bins / rows).
+MAX_FEATURE_ROWS = 250_000
 # More periods would not be legible in the summary picture.
 MAX_PERIODS = 12
 
@@ -53,19 +54,19 @@ class Window:
     Attributes:
         rows: all predictions: created_at, by_champion (made by the present champion), score, alert
             (labelled 1 by the model), labelled (with ground truth).
-        features: the features of `rows`, or of an even sample of them, typed (see
+        features: the features of `rows`, or of one in `sampling_step` of them, typed (see
             `steps.data.feature_frames`), with the index of `rows`. Predictions that were logged
             without a feature of the champion, or with a value that it cannot read, are left out.
             They have a frame of their own, as a feature may have any name.
         labelled: all predictions with ground truth: created_at, by_champion, score, threshold,
             true_label, observed_at, recorded_at (the times of that label).
-        is_sampled: true if `features` are those of a sample.
+        sampling_step: of so many consecutive predictions, `features` has a random one.
     """
 
     rows: pd.DataFrame
     features: pd.DataFrame
     labelled: pd.DataFrame
-    is_sampled: bool = False
+    sampling_step: int = 1
 
     def newer_than(self, time: datetime) -> "Window":
         """Return the predictions made after `time`, or labelled after it.
@@ -128,6 +129,20 @@ def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool] | Mask") -> pd.DataFr
     return frame if mask.all() else frame[mask]
 
 
+def one_of_each(places: npt.NDArray[np.int64], step: int) -> Mask:
+    """Return whether a row is in a sample with a random one of each `step` consecutive rows.
+
+    Every `step`-th row would not do: traffic may alternate, such as between two kinds of customers.
+
+    Args:
+        places: the numbers of the rows, from 0, shape (n_rows,).
+        step: the number of rows of which one is in the sample.
+    """
+    groups, within = np.divmod(places, step)
+    chosen: Mask = pd.util.hash_array(groups) % np.uint64(step) == within.astype(np.uint64)
+    return chosen
+
+
 class _WindowReader:
     """Collects a window from tables of the log."""
 
@@ -147,11 +162,14 @@ class _WindowReader:
         self._has_features: list[Mask] = []
         self._step = max(1, math.ceil(expected / MAX_FEATURE_ROWS))
         self._sampled: list[pa.Table] = []  # not yet decoded
+        self._places: list[npt.NDArray[np.int64]] = []  # of the sample among all rows
 
     def add(self, table: pa.Table) -> None:
         """Add the rows of a table, and the features of those rows that the sample keeps."""
-        places = range(-len(self._rows) % self._step, len(table), self._step)
-        self._sampled.append(table.select(["features"]).take(pa.array(places, pa.int64())))
+        places = len(self._rows) + np.arange(len(table))
+        is_chosen = one_of_each(places, self._step)
+        self._sampled.append(table.select(["features"]).filter(pa.array(is_chosen)))
+        self._places.append(places[is_chosen])
         # Decoding has a fixed cost per call.
         if sum(map(len, self._sampled)) >= ROWS_PER_CHUNK:
             self._add_sampled()
@@ -201,9 +219,9 @@ class _WindowReader:
             self._add_sampled()
         rows, labelled = self._rows.frame(ROWS), self._labelled.frame(LABELLED)
         features = self._values.frame(feature.name for feature in self._features)
-        features.index = pd.RangeIndex(0, len(features) * self._step, self._step)
+        features.index = pd.Index(np.concatenate(self._places))
         features = rows_where(features, np.concatenate(self._has_features))
-        return Window(in_utc(rows), features, in_utc(labelled), is_sampled=self._step > 1)
+        return Window(in_utc(rows), features, in_utc(labelled), self._step)
 
 
 def _as_mask(values: pa.ChunkedArray) -> Mask:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from functools import partial
 
+import numpy as np
 import pytest
 
 from serving.log.existing import open_log
@@ -12,7 +13,7 @@ from serving.model.features import Feature
 from serving.model.prediction import ModelIdentity
 from steps.monitoring import window
 from steps.monitoring.retraining_data import labelled_predictions
-from steps.monitoring.window import read_window
+from steps.monitoring.window import one_of_each, read_window
 from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows
 
 
@@ -53,13 +54,16 @@ def test_window_holds_predictions_of_one_model(uri, spool):
 
 
 @pytest.mark.quick
-def test_large_window_has_the_features_of_an_even_sample(sqlite_uri, spool, monkeypatch):
+def test_large_window_has_the_features_of_a_sample(sqlite_uri, spool, monkeypatch):
     for name, rows in {"ROWS_PER_CHUNK": 3, "MAX_FEATURE_ROWS": 10}.items():
         monkeypatch.setattr(window, name, rows)
     rows = prediction_rows(50)
     for number, row in enumerate(rows):
         row.features = {"V1": number, "paid": number % 2 == 0, "job": f"job {number % 7}"}
-    rows[10].features = {"V1": 10}
+    sampled = np.flatnonzero(one_of_each(np.arange(50), 5)).tolist()
+    assert [number // 5 for number in sampled] == list(range(10))
+    lacking = sampled.pop(2)
+    rows[lacking].features = {"V1": lacking}
     with open_prediction_log(sqlite_uri) as log:
         log.record(rows[:20], MODEL, "test")
         log.record(rows[20:], MODEL, "test")
@@ -68,15 +72,23 @@ def test_large_window_has_the_features_of_an_even_sample(sqlite_uri, spool, monk
     features = [Feature("V1"), Feature("paid", "boolean"), Feature("job", "category")]
     with open_log(sqlite_uri) as connection:
         read = read_window(connection, "fraud", "run", features, None, None, None)
-    assert (read.count, len(read.labelled), read.is_sampled) == (50, 50, True)
+    assert (read.count, len(read.labelled), read.sampling_step) == (50, 50, 5)
     assert read.rows["score"].tolist() == [0.25 * number for number in range(50)]
-    sampled = [number for number in range(0, 50, 5) if number != 10]
     assert read.features.index.tolist() == read.features["V1"].tolist() == sampled
     assert read.features["paid"].tolist() == [number % 2 == 0 for number in sampled]
     assert read.features["job"].tolist() == [f"job {number % 7}" for number in sampled]
     newer = read.newer_than(read.rows["created_at"][19])
-    assert newer.features["V1"].tolist() == [20, 25, 30, 35, 40, 45]
-    assert (newer.count, newer.is_sampled) == (30, True)
+    assert newer.features["V1"].tolist() == [number for number in sampled if number >= 20]
+    assert (newer.count, newer.sampling_step) == (30, 5)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("step", [2, 3, 10])
+def test_sample_is_even_and_does_not_follow_a_period(step):
+    places = np.flatnonzero(one_of_each(np.arange(60_000), step))
+    assert (places // step == np.arange(60_000 // step)).all()
+    counts = np.bincount(places % step, minlength=step)
+    assert counts.min() > 0.9 * counts.mean()
 
 
 @pytest.mark.quick

@@ -67,11 +67,13 @@ class TestDrift:
         whole = self.measure(seen, reference, manifest)
         sampled = replace(seen, features=seen.features.iloc[::4])
         assert self.measure(sampled, reference, manifest).score_psi == whole.score_psi
-        few = replace(seen, features=seen.features.iloc[::10], is_sampled=True)
+        few = replace(seen, features=seen.features.iloc[::10], sampling_step=10)
         assert self.measure(few, reference, manifest) == (
-            "in the sample, 100 predictions with all features; at least 200 are required: "
-            "choose a shorter window"
+            "in a sample of one in 10, 100 predictions with all features; at least 200 are "
+            "required: choose a shorter window"
         )
+        none = replace(few, features=few.features.iloc[:0])
+        assert "shorter" not in self.measure(none, reference, manifest)
 
     def test_batch_with_one_time_has_all_periods(self, reference, manifest):
         seen = scored_window(1000)
