@@ -41,7 +41,7 @@ warnings.filterwarnings("ignore", category=H2ODependencyWarning)
 
 PIPELINE, NATIVE = "pipeline", "native"
 # The most levels that get a column each.
-ENCODINGS = {PIPELINE: fitting.MOST_COLUMNS, "target rates": 0, "one-hot": 1_000_000}
+ENCODINGS = {PIPELINE: fitting.MAX_COLUMNS, "target rates": 0, "one-hot": 1_000_000}
 
 
 @click.command()
@@ -76,7 +76,7 @@ def measure(table: str, seed: int) -> Iterator[dict[str, object]]:
             rules = Rules(target, split="stratified", seed=seed)
             splits = split_table(load_source(opened, file, ""), rules, folder)
         for encoding, most_columns in ENCODINGS.items():
-            with patch.object(fitting, "MOST_COLUMNS", most_columns):
+            with patch.object(fitting, "MAX_COLUMNS", most_columns):
                 fit_preparations(splits, folder, seed)
             prepared = prepare(splits)
             for fitted in folder.glob("*_of_*"):

@@ -36,7 +36,7 @@ from benchmarks.packaged_tables import file_and_target, name_of
 from benchmarks.peer_report import OURS, SYSTEMS, Cell, markdown, picture
 from steps.data.logged_splits import open_splits
 from steps.data.splits import Splits
-from steps.evaluation.metrics import evaluate
+from steps.evaluation.intervals import Estimate
 from steps.plots.style import as_png
 from steps.runtime.cache_folder import cache_folder
 from steps.runtime.errors import PipelineError
@@ -277,7 +277,7 @@ def run_peer(system: str, mine: Cell, limit_factor: float, workspace: Path) -> C
         fit(python, system, task, limit)
         seconds = time.monotonic() - start
         scores = pd.read_parquet(task / "scores.parquet")["score"].to_numpy(float)
-        metrics = evaluate(splits.test.y, scores)
+        metrics = Estimate(splits.test.y, scores).metrics
         facts = json.loads((task / "fit.json").read_text())
     return metrics | {"seconds": round(seconds, 1), "limit": round(limit, 1)} | facts
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from serving.secrets import masked
 
-MOST_VIOLATIONS = 20
+MAX_VIOLATIONS = 20
 LONGEST_LINE = 300  # of a message that is shown
 LOG_UNAVAILABLE = "the prediction log is unavailable: try again later"
 
@@ -57,7 +57,7 @@ class InvalidFieldsError(InputError):
     """Input with invalid fields; the first 20 are named."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        self.violations = violations[:MOST_VIOLATIONS]
+        self.violations = violations[:MAX_VIOLATIONS]
         super().__init__("; ".join(map(str, self.violations)))
 
 

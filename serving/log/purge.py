@@ -17,7 +17,7 @@ from serving.log.queries import Counts
 
 # Requests wait for a transaction; its rows are as many as are deleted in this time.
 PORTION_SECONDS = 0.2
-FIRST_ROWS, FEWEST_ROWS, MOST_ROWS = 1_000, 100, 10_000
+FIRST_ROWS, MIN_ROWS, MAX_ROWS = 1_000, 100, 10_000
 
 # Deletes up to a number of rows; returns the numbers of deleted predictions and labels.
 Deletion = Callable[[sa.Connection, int], tuple[int, int]]
@@ -61,7 +61,7 @@ def _in_portions(engine: sa.Engine, delete: Deletion) -> Iterator[tuple[int, int
         if not any(counts):
             return
         limit = max(
-            FEWEST_ROWS, min(MOST_ROWS, 2 * limit, int(limit * PORTION_SECONDS / (taken + 1e-9)))
+            MIN_ROWS, min(MAX_ROWS, 2 * limit, int(limit * PORTION_SECONDS / (taken + 1e-9)))
         )
         time.sleep(taken)
 

@@ -21,11 +21,11 @@ from serving.model.features import FeatureRows, Floats
 from serving.model.scorer import PortableScorer
 from serving.model.values import Texts
 
-MOST_REFERENCE_ROWS = 25
+MAX_REFERENCE_ROWS = 25
 # Rows scored to explain one row: wide tables have fewer reference rows, but at least one.
-MOST_SCORED_ROWS = 10_000
+MAX_SCORED_ROWS = 10_000
 # Values of the rows that are scored at once: 8 MB.
-MOST_VALUES = 2**20
+MAX_VALUES = 2**20
 # The largest probability below 1 is 1 - 2^-53, at log-odds of 36.7.
 LARGEST_LOG_ODDS = 36.0
 SEED = 0
@@ -47,9 +47,9 @@ class Explanation:
 
 
 def reference_row_count(n_features: int) -> int:
-    """Return how many reference rows keep an explanation within `MOST_SCORED_ROWS`."""
+    """Return how many reference rows keep an explanation within `MAX_SCORED_ROWS`."""
     scored_by_reference = max(1, 2 * (n_features - 1))
-    return max(1, min(MOST_REFERENCE_ROWS, MOST_SCORED_ROWS // scored_by_reference))
+    return max(1, min(MAX_REFERENCE_ROWS, MAX_SCORED_ROWS // scored_by_reference))
 
 
 def log_odds(probability: Floats) -> Floats:
@@ -121,7 +121,7 @@ class Explainer:
         n_columns = len(order)
         ranks = np.empty(n_columns, np.int64)
         ranks[order] = np.arange(n_columns)
-        portion = max(1, MOST_VALUES // n_columns)
+        portion = max(1, MAX_VALUES // n_columns)
         for first, end in pairwise([*range(1, n_columns, portion), n_columns]):
             from_row = ranks < np.arange(first, end)[:, None]
             yield self._scorer.score_rows(self._mixed(rows, row, reference, from_row))

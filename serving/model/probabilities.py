@@ -11,7 +11,7 @@ from pydantic import Field
 from serving.model.features import Floats
 
 # The probability at log-odds of -15: no member can outvote the others with a probability of 0 or 1.
-LEAST_PROBABILITY = 1.0 / (1.0 + math.exp(15.0))
+MIN_PROBABILITY = 1.0 / (1.0 + math.exp(15.0))
 # The exponential of 710 is infinite.
 LARGEST_INTERCEPT = 700.0
 
@@ -67,7 +67,7 @@ def calibrated(probability: Floats, calibration: Calibration | None) -> Floats:
 def clipped_log_odds(probability: Floats) -> Floats:
     """Return the log-odds of probabilities, clipped at ±15; any shape."""
     # Clipped before the division, which would be by 0 for a probability of 1.
-    clipped = np.minimum(np.maximum(probability, LEAST_PROBABILITY), 1.0 - LEAST_PROBABILITY)
+    clipped = np.minimum(np.maximum(probability, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
     log_odds: Floats = np.log(clipped / (1.0 - clipped))
     return log_odds
 

@@ -15,7 +15,7 @@ from serving.web.loading import LoadedChampion, ResolvedModel, load, resolve
 
 logger = logging.getLogger("ml-pipes")
 
-LONGEST_PAUSE, MOST_DOUBLINGS = 60.0, 10
+LONGEST_PAUSE, MAX_DOUBLINGS = 60.0, 10
 SEE_LOG = "the registry or its files are unavailable, see the log of the service"
 MLFLOW_SETTINGS = {
     # By default, MLflow waits for minutes for a registry that is unavailable.
@@ -101,7 +101,7 @@ class ChampionWatch:
                     logger.exception("unexpected error while polling for a champion")
             self._polled.set()
             # The files of a version may appear late: it is retried at growing intervals.
-            pause = self._poll_seconds * 2 ** min(self._failures, MOST_DOUBLINGS)
+            pause = self._poll_seconds * 2 ** min(self._failures, MAX_DOUBLINGS)
             self._stopping.wait(max(self._poll_seconds, min(pause, LONGEST_PAUSE)))
 
     def _poll(self) -> None:

@@ -13,7 +13,7 @@ from serving.errors import InputError, Violation
 from serving.model.features import ENTITY_ID, FeatureRows
 from serving.model.prediction import check_identifier
 from serving.model.schema import FeatureSchema
-from serving.web.json_body import MOST_VALUES
+from serving.web.json_body import MAX_VALUES
 from serving.web.problems import InvalidRequestError, invalid
 
 LARGE_INTEGERS = "an integer beyond 64 bits must be a string"
@@ -61,7 +61,7 @@ class ColumnParser:
         self.names = schema.names
         self.max_rows = max_rows
         # Half of them may be of columns that are ignored.
-        self.most_values = max(MOST_VALUES, 2 * max_rows * (len(self.names) + 1))
+        self.most_values = max(MAX_VALUES, 2 * max_rows * (len(self.names) + 1))
         # With a single name, itemgetter returns no tuple.
         self._pick = itemgetter(*self.names, self.names[0])
 

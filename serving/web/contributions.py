@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from serving.model.explanations import Explanation
 
-MOST_BARS = 12
+MAX_BARS = 12
 WIDTH = 100.0
 
 
@@ -30,7 +30,7 @@ class Bar:
 def bars(explanation: Explanation) -> list[Bar]:
     """Return the largest contributions, and one bar for the sum of the others."""
     ranked = sorted(explanation.contributions.items(), key=lambda item: -abs(item[1]))
-    shown = ranked if len(ranked) <= MOST_BARS else ranked[: MOST_BARS - 1]
+    shown = ranked if len(ranked) <= MAX_BARS else ranked[: MAX_BARS - 1]
     if rest := ranked[len(shown) :]:
         shown = [*shown, (f"{len(rest)} others", sum(value for _, value in rest))]
     values = [value for _, value in shown]

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from serving.web.json_body import MOST_NAMES, check_not_compressed, shown
+from serving.web.json_body import MAX_NAMES, check_not_compressed, shown
 from serving.web.problems import invalid
 
 
@@ -71,6 +71,6 @@ def _lines(body: bytes) -> Iterator[list[str]]:
 
 
 def _checked_line(line: str) -> str:
-    if line.count(",") > MOST_NAMES:
-        raise invalid("body", f"must have at most {MOST_NAMES} columns", status=413)
+    if line.count(",") > MAX_NAMES:
+        raise invalid("body", f"must have at most {MAX_NAMES} columns", status=413)
     return line

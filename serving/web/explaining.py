@@ -12,7 +12,7 @@ from serving.web.loading import LoadedChampion
 from serving.web.problems import invalid
 
 EXPLAIN = "explain"
-MOST_EXPLAINED_ROWS = 20
+MAX_EXPLAINED_ROWS = 20
 
 
 def asks_to_explain(content: Any, names: list[str], id_column: str) -> bool:
@@ -60,8 +60,8 @@ def _explainer(champion: LoadedChampion, n_rows: int) -> Explainer:
             "train and promote a new one"
         )
         raise invalid(EXPLAIN, rule, status=409)
-    if n_rows > MOST_EXPLAINED_ROWS:
-        rule = f"must have at most {MOST_EXPLAINED_ROWS} rows, has {n_rows}: send several requests"
+    if n_rows > MAX_EXPLAINED_ROWS:
+        rule = f"must have at most {MAX_EXPLAINED_ROWS} rows, has {n_rows}: send several requests"
         raise invalid(EXPLAIN, rule, status=413)
     return champion.explainer
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from serving.errors import MOST_VIOLATIONS, InputError, Violation
+from serving.errors import MAX_VIOLATIONS, InputError, Violation
 from serving.log.ground_truth import Label, check_label
 from serving.model.prediction import LONGEST_IDENTIFIER
 from serving.web.columns import check_entity_id
 from serving.web.json_body import parse_json
 from serving.web.problems import InvalidRequestError, invalid, violations_of
 
-MOST_LABELS = 100_000
+MAX_LABELS = 100_000
 
 
 def _label(value: Any) -> int:
@@ -89,7 +89,7 @@ class FeedbackBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: Annotated[list[FeedbackLabel], Field(min_length=1, max_length=MOST_LABELS)]
+    labels: Annotated[list[FeedbackLabel], Field(min_length=1, max_length=MAX_LABELS)]
 
 
 def parse_labels(body: bytes) -> list[Label]:
@@ -104,8 +104,8 @@ def parse_labels(body: bytes) -> list[Label]:
     for name in content.keys() - {"labels"}:
         raise invalid(name[:100], "is not a field of the body: labels is the only one")
     items = content["labels"]
-    if not 1 <= len(items) <= MOST_LABELS:
-        raise invalid("labels", f"must have 1 to {MOST_LABELS} labels, has {len(items)}")
+    if not 1 <= len(items) <= MAX_LABELS:
+        raise invalid("labels", f"must have 1 to {MAX_LABELS} labels, has {len(items)}")
     labels: list[Label] = []
     violations: list[Violation] = []
     # One at a time: while pydantic validates a large list, no other request is answered.
@@ -114,7 +114,7 @@ def parse_labels(body: bytes) -> list[Label]:
             labels.append(_parse_label(position, item))
         except InvalidRequestError as error:
             violations += error.violations
-            if len(violations) >= MOST_VIOLATIONS:
+            if len(violations) >= MAX_VIOLATIONS:
                 break
     if violations:
         raise InvalidRequestError(violations)
@@ -126,7 +126,7 @@ def _parse_label(position: int, item: Any) -> Label:
     try:
         given = FeedbackLabel.model_validate(item)
     except ValidationError as error:
-        errors = error.errors(include_input=False, include_url=False)[:MOST_VIOLATIONS]
+        errors = error.errors(include_input=False, include_url=False)[:MAX_VIOLATIONS]
         located = [{**problem, "loc": (*path, *problem["loc"])} for problem in errors]
         raise InvalidRequestError(violations_of(located)) from None
     label = Label(given.label, given.prediction_id, given.entity_id, given.observed_at)

@@ -12,8 +12,8 @@ import orjson
 
 from serving.web.problems import invalid
 
-MOST_NAMES = 10_000
-MOST_VALUES = 1_000_000
+MAX_NAMES = 10_000
+MAX_VALUES = 1_000_000
 GZIP = b"\x1f\x8b"
 # Longer names are cut in messages.
 SHOWN_CHARACTERS = 100
@@ -21,7 +21,7 @@ SHOWN_CHARACTERS = 100
 STRINGS = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"\s*+(:?)|\\?\Z)', re.DOTALL)
 
 
-def parse_json(body: bytes, most_values: int = MOST_VALUES) -> Any:
+def parse_json(body: bytes, most_values: int = MAX_VALUES) -> Any:
     """Return the JSON value in `body`.
 
     Raises:
@@ -34,7 +34,7 @@ def parse_json(body: bytes, most_values: int = MOST_VALUES) -> Any:
     if body.count(b",") > most_values:
         raise invalid("body", f"must have at most {most_values} values", status=413)
     colons = body.count(b":")
-    if colons > MOST_NAMES:
+    if colons > MAX_NAMES:
         _check_names(body)
     try:
         content = orjson.loads(body)
@@ -72,8 +72,8 @@ def _check_names(body: bytes) -> None:
     found: set[bytes] = set()
     for name in _names(body):
         found.add(name)
-        if len(found) > MOST_NAMES:
-            raise invalid("body", f"must have at most {MOST_NAMES} names of columns", status=413)
+        if len(found) > MAX_NAMES:
+            raise invalid("body", f"must have at most {MAX_NAMES} names of columns", status=413)
 
 
 def _count_members(value: Any) -> int:

@@ -61,7 +61,7 @@ DESCRIPTIONS = {
 }
 ANY_ROUTE = (400, 401, 403, 500)
 # Levels of a category that the documentation and the form list.
-MOST_CHOICES = 25
+MAX_CHOICES = 25
 EXPLAIN_SCHEMA = {
     "type": ["boolean", "null"],
     "description": "Whether to explain each row; the request may then have at most 20 rows",
@@ -153,5 +153,5 @@ def value_schema(feature: Feature) -> dict[str, Any]:
     if feature.kind == "date":
         schema["format"] = "date-time" if feature.has_time else "date"
     if feature.levels:
-        schema["examples"] = list(feature.levels[:MOST_CHOICES])
+        schema["examples"] = list(feature.levels[:MAX_CHOICES])
     return schema

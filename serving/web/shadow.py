@@ -23,7 +23,7 @@ from serving.web.loading import LoadedChampion
 
 logger = logging.getLogger("ml-pipes")
 
-MOST_WAITING_ROWS = 20_000
+MAX_WAITING_ROWS = 20_000
 # Rows are collected for this long: fewer transactions and fewer turns of Python's lock disturb
 # requests.
 LINGER_SECONDS = 0.25
@@ -97,7 +97,7 @@ class Shadow:
         waiting = self._waiting
         if self._closing.is_set():
             _drop(len(rows), "closing")
-        elif waiting and len(waiting) + len(rows) > MOST_WAITING_ROWS:
+        elif waiting and len(waiting) + len(rows) > MAX_WAITING_ROWS:
             _drop(len(rows), "queue_full")
         else:
             waiting.extend([_Answered(champion, row) for row in rows])

@@ -19,12 +19,12 @@ from steps.evaluation.metrics import Labels
 LOSS = "roc_auc_loss"
 # The rows to score for each column and for all of them, by kind of export: a MOJO takes longer.
 # Never by the clock: the same model gets the same table on any machine.
-MOST_ROWS = {"onnx": 10_000, "mojo": 2_000}
-MOST_ROWS_IN_ALL = {"onnx": 100_000, "mojo": 30_000}
+MAX_ROWS = {"onnx": 10_000, "mojo": 2_000}
+MAX_ROWS_IN_ALL = {"onnx": 100_000, "mojo": 30_000}
 # With fewer rows for each column, a loss would be chance.
-LEAST_ROWS = 200
+MIN_ROWS = 200
 # Few positives are scored so many times, each time with values of other rows.
-MOST_COPIES = 10
+MAX_COPIES = 10
 SEED = 0
 
 
@@ -39,7 +39,7 @@ def permutation_importance(scorer: PortableScorer, rows: Split) -> pd.DataFrame 
         A row for each feature: `column`, `roc_auc_loss`, and `rows`, the number of scored rows.
         None if the features are too many to score 200 rows for each.
     """
-    if (most := _most_rows_for_each(scorer)) < LEAST_ROWS:
+    if (most := _most_rows_for_each(scorer)) < MIN_ROWS:
         return None
     random = np.random.default_rng(SEED)
     matrix = scorer.preparation.matrix(scorer.schema.parse_frame(rows.frame))
@@ -60,7 +60,7 @@ def permutation_importance(scorer: PortableScorer, rows: Split) -> pd.DataFrame 
 
 def _most_rows_for_each(scorer: PortableScorer) -> int:
     kinds = scorer.manifest.model_kinds
-    return min(min(MOST_ROWS[kind], MOST_ROWS_IN_ALL[kind] // len(scorer.names)) for kind in kinds)
+    return min(min(MAX_ROWS[kind], MAX_ROWS_IN_ALL[kind] // len(scorer.names)) for kind in kinds)
 
 
 def _chosen_rows(y: Labels, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -71,7 +71,7 @@ def _chosen_rows(y: Labels, count: int, random: np.random.Generator) -> npt.NDAr
     of_class = [random.permutation(np.flatnonzero(y == label)) for label in (0, 1)]
     rare, frequent = sorted(of_class, key=len)
     rare = rare[: count // 2]
-    rare = np.tile(rare, int(np.clip(count // 2 // len(rare), 1, MOST_COPIES)))
+    rare = np.tile(rare, int(np.clip(count // 2 // len(rare), 1, MAX_COPIES)))
     return np.concatenate([rare, frequent[: count - len(rare)]])
 
 

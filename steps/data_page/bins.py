@@ -16,14 +16,14 @@ from steps.monitoring.psi import FALSE_AND_TRUE, Bins, Indices
 
 TRAINING = "training"
 # More levels would not be legible; rarer ones are pooled.
-MOST_LEVELS = 10
+MAX_LEVELS = 10
 MISSING, UNSEEN = "missing", "not in training"
 MICROSECONDS_PER_DAY = 86_400_000_000
 # Up to here numbers have all digits: milliseconds since 1970 are told apart.
 LONGEST_NUMBER = 1e13
-FEWEST_DIGITS, MOST_DIGITS = 3, 8
+MIN_DIGITS, MAX_DIGITS = 3, 8
 # Of dates that span more days, the time of day is not shown.
-MOST_DAYS_WITH_TIME = 3
+MAX_DAYS_WITH_TIME = 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def as_numbers(values: "pd.Series[Any]") -> Floats:
 
 
 def as_text(
-    value: float, *, is_time: bool, has_time: bool = False, digits: int = FEWEST_DIGITS
+    value: float, *, is_time: bool, has_time: bool = False, digits: int = MIN_DIGITS
 ) -> str:
     """Return a time, or a number with so many significant digits, for people."""
     if is_time:
@@ -109,7 +109,7 @@ def _levels(
     feature: Feature, values: "dict[str, pd.Series[Any]]"
 ) -> tuple[list[str], dict[str, Indices]]:
     """Return the labels of the most frequent levels and of the others, and their codes."""
-    shown = feature.levels[:MOST_LEVELS]
+    shown = feature.levels[:MAX_LEVELS]
     # The feature lists the most frequent levels only.
     known = dict.fromkeys([*feature.levels, *values[TRAINING].cat.categories])
     pooled = list(known)[len(shown) :]
@@ -133,7 +133,7 @@ def _labels(
     ends = _ends(numbers, np.concatenate([*codes.values()]))
     last = max(ends, default=-1)
     span = ends[last][1] - ends[min(ends)][0] if ends else 0.0
-    has_time = feature.has_time and span < MOST_DAYS_WITH_TIME * MICROSECONDS_PER_DAY
+    has_time = feature.has_time and span < MAX_DAYS_WITH_TIME * MICROSECONDS_PER_DAY
     digits = _digits([low for low, _ in ends.values()])
     labels = []
     for code in range(last + 1):
@@ -147,9 +147,9 @@ def _labels(
 
 def _digits(numbers: list[float]) -> int:
     """Return the significant digits that tell numbers apart, such as degrees of longitude."""
-    counts = range(FEWEST_DIGITS, MOST_DIGITS)
+    counts = range(MIN_DIGITS, MAX_DIGITS)
     told_apart = (n for n in counts if len({f"{x:.{n}g}" for x in numbers}) == len(numbers))
-    return next(told_apart, MOST_DIGITS)
+    return next(told_apart, MAX_DIGITS)
 
 
 def _ends(numbers: Floats, codes: Indices) -> dict[int, tuple[float, float]]:

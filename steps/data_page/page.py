@@ -9,12 +9,12 @@ from steps.data.splits import Splits, SplitsDescription
 from steps.data_page.bins import TRAINING, Bin
 from steps.data_page.charts import Histogram, RateAxis, TimeChart, share_axis
 from steps.data_page.profiles import ColumnProfile, periods, profile_column
-from steps.data_page.sample import MOST_ROWS, SplitsSample
+from steps.data_page.sample import MAX_ROWS, SplitsSample
 from steps.evaluation.intervals import proportion_interval
 from steps.plots.style import MARK, POSITIVE, SPLIT_COLORS
 
 # More pictures would make a page that takes long to open.
-MOST_PICTURES = 60
+MAX_PICTURES = 60
 
 
 def data_page(splits: Splits) -> str:
@@ -39,7 +39,7 @@ def data_page(splits: Splits) -> str:
         pictures=[Picture(profile, base) for profile in _most_telling(list(profiles.values()))],
         time=TimeChart.of(periods(sample), base),
         base=base,
-        most_rows=None if sample.is_complete else MOST_ROWS,
+        most_rows=None if sample.is_complete else MAX_ROWS,
         colors=SPLIT_COLORS,
         positive=POSITIVE,
         mark=MARK,
@@ -68,9 +68,9 @@ def _most_telling(profiles: list[ColumnProfile]) -> list[ColumnProfile]:
     chosen: dict[str, None] = {}
     for pair in zip(by_auc, by_drift, strict=True):
         chosen |= dict.fromkeys(profile.name for profile in pair)
-        if len(chosen) >= MOST_PICTURES:
+        if len(chosen) >= MAX_PICTURES:
             break
-    shown = list(chosen)[:MOST_PICTURES]
+    shown = list(chosen)[:MAX_PICTURES]
     return [profile for profile in by_auc if profile.name in shown]
 
 

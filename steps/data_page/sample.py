@@ -14,7 +14,7 @@ from steps.data.splits import Splits
 from steps.evaluation.metrics import Labels
 
 # Rates of more rows would not look different.
-MOST_ROWS = 200_000
+MAX_ROWS = 200_000
 
 
 class SplitsSample:
@@ -28,7 +28,7 @@ class SplitsSample:
     @property
     def is_complete(self) -> bool:
         """Whether the sample has all rows."""
-        return max(self.description.rows.values()) <= MOST_ROWS
+        return max(self.description.rows.values()) <= MAX_ROWS
 
     @cached_property
     def y(self) -> dict[str, Labels]:
@@ -57,9 +57,9 @@ class SplitsSample:
 
     def _column(self, split: str, name: str) -> pa.Array:
         column = self._splits.column(split, name)
-        return column if len(column) <= MOST_ROWS else column.take(self._rows(split))
+        return column if len(column) <= MAX_ROWS else column.take(self._rows(split))
 
     def _rows(self, split: str) -> "npt.NDArray[np.int64]":
         """Return the positions of the rows: evenly spaced, as neighbours may be alike."""
         count = self.description.rows[split]
-        return np.linspace(0, count - 1, min(count, MOST_ROWS)).astype(np.int64)
+        return np.linspace(0, count - 1, min(count, MAX_ROWS)).astype(np.int64)

@@ -58,15 +58,15 @@ RETIRED = {"Random Forest"}
 ROW_BUDGET = {"full": 500_000, "quick": 250_000}
 # PyCaret wants a holdout in every experiment; a refit scores so many rows of each class.
 REFIT_HOLDOUT_ROWS = 5
-MOST_LEAVES = 5_000  # of a deep tree
+MAX_LEAVES = 5_000  # of a deep tree
 # Threads of OpenMP wait for each other in loops. On fewer values, rows times features, they gain
 # little, and beside another busy program a second becomes minutes.
 VALUES_FOR_THREADS = 1_000_000
 # On at most so many values, the classifiers of the full profile are fitted in seconds: the quick
 # profile compares them, too. See docs/decisions.md. Forests take long on many rows, even of few
-# features, which count as LEAST_FEATURES.
-MOST_VALUES_FOR_FULL_PROFILE = 250_000
-LEAST_FEATURES = 10
+# features, which count as MIN_FEATURES.
+MAX_VALUES_FOR_FULL_PROFILE = 250_000
+MIN_FEATURES = 10
 
 
 class PyCaretEngine(Engine):
@@ -131,8 +131,8 @@ class PyCaretEngine(Engine):
 
     def _profile_for(self, rows: Split) -> str:
         """Return the profile whose classifiers are compared on `rows`."""
-        values = len(rows) * max(len(rows.features), LEAST_FEATURES)
-        return "full" if values <= MOST_VALUES_FOR_FULL_PROFILE else self._profile
+        values = len(rows) * max(len(rows.features), MIN_FEATURES)
+        return "full" if values <= MAX_VALUES_FOR_FULL_PROFILE else self._profile
 
     def _configuration(self, algorithm: str, profile: str, positive_weight: float) -> Configuration:
         return {
@@ -186,7 +186,7 @@ def classifiers(profile: str, positive_weight: float, seed: int) -> dict[str, Cl
         ),
         "Extra Trees": ExtraTreesClassifier(**forest, min_samples_leaf=5),
         # Its leaves may hold a single row; without the bound, its export would grow with the rows.
-        "Deep Extra Trees": ExtraTreesClassifier(**forest, max_leaf_nodes=MOST_LEAVES),
+        "Deep Extra Trees": ExtraTreesClassifier(**forest, max_leaf_nodes=MAX_LEAVES),
         "Hist Gradient Boosting": HistGradientBoostingClassifier(
             learning_rate=0.05,
             max_iter=rounds * 2 // 5,

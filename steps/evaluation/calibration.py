@@ -8,7 +8,7 @@ import pandas as pd
 from steps.evaluation.intervals import proportion_interval
 from steps.evaluation.metrics import Floats, Labels
 
-MOST_BINS = 10
+MAX_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def reliability(y: Labels, scores: Floats) -> Reliability:
         y: The labels, at least one of them 1, shape (n_rows,).
         scores: Probabilities of class 1, shape (n_rows,).
     """
-    bins = min(MOST_BINS, int(y.sum()))
+    bins = min(MAX_BINS, int(y.sum()))
     edges = np.quantile(scores[y == 1], np.linspace(0, 1, bins + 1)[1:-1])
     numbers = np.searchsorted(edges, scores, side="right")
     groups = pd.DataFrame({"bin": numbers, "y": y, "score": scores}).groupby("bin")

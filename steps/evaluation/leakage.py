@@ -16,11 +16,11 @@ from steps.evaluation.parquet_columns import ParquetColumns
 
 SUSPECT_AUC = 0.995
 # The AUC does not depend on the share of the classes, and hardly on further rows.
-MOST_ROWS_PER_CLASS = 20_000
+MAX_ROWS_PER_CLASS = 20_000
 FOLDS = 5
 # A level's rate counts the rate of all rows as so many rows of its own.
 PRIOR_ROWS = 1
-MOST_COLUMNS_NAMED = 5
+MAX_COLUMNS_NAMED = 5
 
 
 def single_aucs(training: Path, features: list[Feature], target: str) -> dict[str, float]:
@@ -74,7 +74,7 @@ def separating_columns(features: pd.DataFrame, y: Labels) -> list[str]:
 
 def describe_leak(features: pd.DataFrame, y: Labels) -> str:
     """Describe what a KS of 1 on these rows hints at, for people."""
-    names = separating_columns(features, y)[:MOST_COLUMNS_NAMED]
+    names = separating_columns(features, y)[:MAX_COLUMNS_NAMED]
     if not names:
         return "KS is 1.0, although no single column separates the classes: check for a leak"
     subject = (
@@ -91,7 +91,7 @@ def describe_leak(features: pd.DataFrame, y: Labels) -> str:
 def _sampled_rows(y: Labels) -> npt.NDArray[np.int64]:
     random = np.random.default_rng(0)
     of_class = [random.permutation(np.flatnonzero(y == label)) for label in (0, 1)]
-    return np.sort(np.concatenate([rows[:MOST_ROWS_PER_CLASS] for rows in of_class]))
+    return np.sort(np.concatenate([rows[:MAX_ROWS_PER_CLASS] for rows in of_class]))
 
 
 def _with_missing_on_either_side(values: pa.Array) -> Iterator[Floats]:

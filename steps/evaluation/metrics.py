@@ -78,13 +78,3 @@ METRICS: dict[str, Callable[[Labels, Floats], float]] = {
     "brier": brier_score_loss,
     "recall_at_1pct_fpr": partial(recall_at_false_positive_rate, limit=FALSE_POSITIVE_LIMIT),
 }
-
-
-def evaluate(y: Labels, scores: Floats) -> dict[str, float]:
-    """Return all `METRICS`, which need no threshold.
-
-    Args:
-        y: the labels, 0 or 1, shape (n_rows,).
-        scores: probabilities of class 1, shape (n_rows,).
-    """
-    return {name: float(metric(y, scores)) for name, metric in METRICS.items()}

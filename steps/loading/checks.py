@@ -13,7 +13,7 @@ from steps.loading.table import Column, Table
 from steps.loading.target import Target, find_target
 from steps.runtime.errors import DataError, ParameterError
 
-MOST_COLUMNS_SHOWN = 40
+MAX_COLUMNS_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _check_names(table: Table, rules: Rules) -> None:
     if found := [column.name for column in table.columns if "\0" in column.name]:
         raise DataError(f"column {found[0]!r}: the name contains a NUL character; rename it")
     if rules.target not in table.names:
-        listed = ", ".join(table.names[:MOST_COLUMNS_SHOWN])
+        listed = ", ".join(table.names[:MAX_COLUMNS_SHOWN])
         raise DataError(
             f"target {rules.target!r} not found; pass -P target=NAME (columns: {listed})"
         )
@@ -156,7 +156,7 @@ def _check_known(table: Table, parameter: str, name: str) -> None:
     near = difflib.get_close_matches(name, table.names, cutoff=0.5)
     folded = [known for known in table.names if known.casefold() == name.casefold()]
     similar = ", ".join(dict.fromkeys([*folded, *near])) or ", ".join(
-        table.names[:MOST_COLUMNS_SHOWN]
+        table.names[:MAX_COLUMNS_SHOWN]
     )
     raise ParameterError(
         f"{parameter}: {table.source} has no column {name!r}; did you mean one of: {similar}"

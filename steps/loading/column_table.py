@@ -12,7 +12,7 @@ from steps.data.row_keys import ROW_KEY
 from steps.loading.checks import CheckedTable
 from steps.loading.rules import Rules
 
-WIDTH, COLUMN_WIDTH, MOST_SHOWN = 100, 32, 40
+WIDTH, COLUMN_WIDTH, MAX_SHOWN = 100, 32, 40
 # So many equal columns in succession share a row.
 SHARED = 3
 NOT_IN_TRAINING = "left out: it does not vary in the training rows"
@@ -112,7 +112,7 @@ def _names(run: list[dict[str, Any]]) -> str:
 def _most_telling(runs: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
     """Return the columns of at most 40 rows in their order, numbers the last to be chosen."""
     places = sorted(range(len(runs)), key=lambda place: runs[place][0]["kind"] == "number")
-    return [runs[place] for place in sorted(places[:MOST_SHOWN])]
+    return [runs[place] for place in sorted(places[:MAX_SHOWN])]
 
 
 def columns_as_csv(columns: Sequence[dict[str, Any]]) -> str:

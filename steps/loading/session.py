@@ -17,7 +17,7 @@ MEMORY_VARIABLE = "MLPIPES_MEMORY"
 # DuckDB holds this share of the machine's memory, between these limits. The step needs about
 # twice as much beside it, for Python, its libraries and the vectors of a split.
 MEMORY_SHARE = 1 / 16
-LEAST_MEMORY, MOST_MEMORY = 2**29, 2**30
+MIN_MEMORY, MAX_MEMORY = 2**29, 2**30
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -73,7 +73,7 @@ def memory_limit() -> int:
         ParameterError: MLPIPES_MEMORY is not an amount of memory.
     """
     if not (text := os.environ.get(MEMORY_VARIABLE, "").strip()):
-        return int(min(max(machine_memory() * MEMORY_SHARE, LEAST_MEMORY), MOST_MEMORY))
+        return int(min(max(machine_memory() * MEMORY_SHARE, MIN_MEMORY), MAX_MEMORY))
     found = re.fullmatch(r"(\d+)\s*([KMG]?I?)B?", text.upper())
     if not found or found[2] not in UNITS or not int(found[1]):
         raise ParameterError(f"{MEMORY_VARIABLE}: {text!r} is not an amount such as 512MB or 2GB")

@@ -7,7 +7,7 @@ from steps.data.split_files import WrittenSplits
 from steps.loading.table import Table, rows_of
 
 # The service lists levels, and monitoring compares their shares; rarer ones are of no use there.
-MOST_LEVELS = 1_000
+MAX_LEVELS = 1_000
 
 
 def used_features(table: Table, written: WrittenSplits) -> list[Feature]:
@@ -34,7 +34,7 @@ def _levels(table: Table, rows: str, key: str) -> tuple[str, ...]:
     """Return the levels, the most frequent first."""
     found = table.sql(
         f"SELECT {key} FROM {rows} WHERE {key} IS NOT NULL GROUP BY {key} "
-        f"ORDER BY count(*) DESC, {key} LIMIT {MOST_LEVELS}"
+        f"ORDER BY count(*) DESC, {key} LIMIT {MAX_LEVELS}"
     )
     return tuple(level for (level,) in found.fetchall())
 

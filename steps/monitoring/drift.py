@@ -64,17 +64,17 @@ class Drift:
         return list(self.psi[self.psi > self.psi_limit].index)
 
     @property
-    def share(self) -> float:
+    def drifted_share(self) -> float:
         """Share of drifted features."""
         return len(self.drifted_features) / len(self.psi)
 
     @property
     def detected(self) -> bool:
         """True if enough features have drifted, or the score has."""
-        return self.share >= self.share_limit or (self.score_psi or 0.0) > self.psi_limit
+        return self.drifted_share >= self.share_limit or (self.score_psi or 0.0) > self.psi_limit
 
     @property
-    def shares(self) -> pd.DataFrame:
+    def unusual_shares(self) -> pd.DataFrame:
         """Shares of unusual values of each feature, NaN where its kind has none."""
         kinds = {"missing": self.missing, "out of range": self.out_of_range, "unseen": self.unseen}
         return pd.DataFrame(kinds, index=self.psi.index)
@@ -83,7 +83,7 @@ class Drift:
     def metrics(self) -> dict[str, float]:
         """MLflow metrics, by name."""
         metrics = {
-            "drift_share": self.share,
+            "drift_share": self.drifted_share,
             "drifted_features": float(len(self.drifted_features)),
             "psi_largest": float(self.psi.iloc[0]),
             "missing_share": float(self.missing.mean()),
@@ -106,7 +106,7 @@ class Drift:
         text = f"{counts} have a PSI above {self.psi_limit:g}" + (
             f" ({largest})" if largest else ""
         )
-        text += f"; share {self.share:.2f}, limit {self.share_limit:g}"
+        text += f"; share {self.drifted_share:.2f}, limit {self.share_limit:g}"
         if self.score_psi is None:
             text += "; score PSI unknown: too few predictions of this version"
         else:

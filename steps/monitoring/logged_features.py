@@ -53,7 +53,7 @@ def columns_of(
     columns: dict[str, Any] = {}
     present = np.ones(len(logged), bool)
     known = np.ones(len(logged), bool)
-    plain, others = _divided(logged, features, decoder)
+    plain, others = _split_plain(logged, features, decoder)
     for feature, numbers in plain:
         columns[feature.name] = numbers.to_numpy(zero_copy_only=False)
         present &= _is_valid(numbers)
@@ -72,15 +72,15 @@ def columns_of(
 Decoded = list[tuple[Feature, pa.Array]]
 
 
-def _divided(
+def _split_plain(
     logged: pa.Array, features: Sequence[Feature], decoder: FeatureDecoder
 ) -> tuple[Decoded, Decoded]:
     """Return the features that are numbers in all rows with their values, the others as JSON."""
     plain = [feature for feature in features if feature.is_plain]
     others = _with_tokens(logged, [f for f in features if not f.is_plain], decoder)
-    if count_others(logged) != sum(_count_others(tokens) for _, tokens in others):
+    if count_others(logged) != sum(_count_non_numeric(tokens) for _, tokens in others):
         for feature, tokens in _with_tokens(logged, plain, decoder):
-            if _count_others(tokens):
+            if _count_non_numeric(tokens):
                 plain.remove(feature)
                 others.append((feature, tokens))
     numbers = decoder.numbers(logged, [feature.name for feature in plain])
@@ -92,7 +92,7 @@ def _with_tokens(logged: pa.Array, features: list[Feature], decoder: FeatureDeco
     return list(zip(features, tokens, strict=True))
 
 
-def _count_others(tokens: pa.Array) -> int:
+def _count_non_numeric(tokens: pa.Array) -> int:
     found = pa.compute.match_substring_regex(tokens, r"^[^\-0-9n]")
     return pa.compute.sum(found).as_py() or 0
 

@@ -5,7 +5,7 @@ import re
 
 # MLflow refuses other characters, such as those of `Monthly Charges ($)`, and more than 250.
 REFUSED = re.compile(r"[^\w./ :-]")
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 
 
 def metric_names(features: list[str]) -> dict[str, str]:
@@ -23,7 +23,7 @@ def metric_names(features: list[str]) -> dict[str, str]:
 
 
 def _accepted(name: str) -> str:
-    accepted = REFUSED.sub("_", name)[:MOST_CHARACTERS]
+    accepted = REFUSED.sub("_", name)[:MAX_CHARACTERS]
     # MLflow takes slashes for folders.
     is_path = posixpath.normpath(f".{accepted}") == f".{accepted}"
     return accepted if is_path else accepted.replace("/", "_")

@@ -53,7 +53,7 @@ def _draw_drift(axes: Axes, beside: Axes, drift: Drift | str) -> None:
     by_mean = drift.periods.mean(axis=1).sort_values(ascending=False).index
     shown = by_mean[:MAX_FEATURES]
     _draw_psi(axes, drift.periods.loc[shown], drift.psi_limit)
-    _draw_shares(beside, drift.shares.reindex(shown))
+    _draw_shares(beside, drift.unusual_shares.reindex(shown))
 
 
 def _draw_psi(axes: Axes, periods: pd.DataFrame, limit: float) -> None:

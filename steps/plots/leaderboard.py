@@ -15,7 +15,7 @@ from steps.plots.style import MARK, PLAIN_NUMBERS, drawing, engine_palette
 
 PALE = 0.4
 LINE_STYLES = ("-", "--", "-.", ":")
-MOST_POINTS = 800
+MAX_POINTS = 800
 
 
 @drawing()
@@ -116,5 +116,5 @@ def _ks_curve(y: Labels, scores: Floats) -> tuple[Floats, Floats]:
 
 def _log_spaced(positions: Floats) -> npt.NDArray[np.intp]:
     """Return indices of at most 800 of the ascending `positions`, evenly spaced on a log axis."""
-    wanted = np.geomspace(positions[0], positions[-1], MOST_POINTS)
+    wanted = np.geomspace(positions[0], positions[-1], MAX_POINTS)
     return np.unique(np.searchsorted(positions, wanted).clip(max=len(positions) - 1))

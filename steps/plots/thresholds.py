@@ -11,7 +11,7 @@ from steps.plots.style import LOWEST_SCORE, MARK, NEGATIVE, PLAIN_NUMBERS, POSIT
 PER_ROWS = 10_000
 # Costs of a missed positive, in false alarms, if the rule of the threshold names none.
 COST_RATIOS = (5.0, 50.0, 500.0)
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 
 
 @drawing()
@@ -43,7 +43,7 @@ def threshold_plots(
 
 def _thinned(points: OperatingPoints) -> OperatingPoints:
     last = len(points.thresholds) - 1
-    kept = np.unique(np.geomspace(1, last + 1, MOST_POINTS).astype(int) - 1)
+    kept = np.unique(np.geomspace(1, last + 1, MAX_POINTS).astype(int) - 1)
     return OperatingPoints(
         points.thresholds[kept],
         points.true_positives[kept],

@@ -20,7 +20,7 @@ from steps.evaluation.metrics import Labels
 from steps.preparation.column_names import column_names
 
 # Of more levels, the target rate is as good as a column for each, and much smaller.
-MOST_COLUMNS = 25
+MAX_COLUMNS = 25
 # Rarer levels share one value: their own would be noise.
 MIN_LEVEL_ROWS = 10
 FOLDS = 5
@@ -97,7 +97,7 @@ def _fit_category(
     frequent = [level for level in levels if counts[level] >= MIN_LEVEL_ROWS]
     groups = {level: place for place, level in enumerate(frequent)}
     groups |= dict.fromkeys(levels[len(frequent) :], RARE)
-    if len(frequent) <= MOST_COLUMNS:
+    if len(frequent) <= MAX_COLUMNS:
         return _with_indicators(feature, name, groups), None
     return _with_target_rates(feature, name, groups, texts, y, seed)
 

@@ -12,7 +12,7 @@ from steps.evaluation.worth import describe_worth
 from steps.registry.champion_model import Lineage
 from steps.registry.markdown import MAX_DESCRIPTION, as_code, as_plain_text
 
-MOST_IMPORTANT = 10
+MAX_IMPORTANT = 10
 # The end of a description that does not hold the whole card.
 CONTINUED = "\n\nThe whole card is the artifact `model_card.md` of the selection's run."
 STYLE = """
@@ -121,7 +121,7 @@ def _importance(importance: pd.DataFrame | None) -> str:
     """Return the most important features; nothing if they are unknown."""
     if importance is None:
         return ""
-    first = importance.head(MOST_IMPORTANT)
+    first = importance.head(MAX_IMPORTANT)
     lines = [
         f"| {as_plain_text(name)} | {loss:.4f} |"
         for name, loss in zip(first["column"], first["roc_auc_loss"], strict=True)

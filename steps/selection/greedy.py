@@ -11,7 +11,7 @@ from serving.model.probabilities import clipped_log_odds
 from steps.evaluation.metrics import Floats, Labels
 from steps.evaluation.stratified_folds import stratified_folds
 
-MOST_MEMBERS = 5
+MAX_MEMBERS = 5
 # Weights are multiples of one of the shares up to this.
 ROUNDS = 20
 
@@ -53,7 +53,7 @@ def _select(signs: Floats, log_odds: Floats) -> Floats:
     total = np.zeros(margins.shape[1])
     lowest, best = np.inf, counts.copy()
     for count in range(1, ROUNDS + 1):
-        allowed = counts > 0 if (counts > 0).sum() == MOST_MEMBERS else np.ones(len(counts), bool)
+        allowed = counts > 0 if (counts > 0).sum() == MAX_MEMBERS else np.ones(len(counts), bool)
         losses = {
             int(place): _log_loss((total + margins[place]) / count)
             for place in np.flatnonzero(allowed)

@@ -9,7 +9,7 @@ from serving.model.manifest import Manifest
 from serving.model.scorer import PortableScorer
 from steps.candidates.queries import download_scorer, validation_scores
 from steps.data.splits import Split
-from steps.evaluation.metrics import Floats, Labels, ks_threshold
+from steps.evaluation.metrics import Floats, Labels
 from steps.evaluation.operating_points import OperatingPoints
 from steps.runtime.errors import ParameterError
 from steps.runtime.threshold_rule import ThresholdRule
@@ -36,7 +36,7 @@ def threshold_of(rule: ThresholdRule, candidate_run_id: str, validation: Split) 
 
 
 def choose_threshold(rule: ThresholdRule, y: Labels, scores: Floats) -> float:
-    """Return the threshold that `rule` chooses, always one of `scores`.
+    """Return the threshold that a rule other than `ks` chooses, always one of `scores`.
 
     `cost` minimises missed positives and false alarms, weighted by their costs; `alerts` labels as
     many rows 1 as the share allows; `precision` and `recall` reach their value with the highest
@@ -50,26 +50,24 @@ def choose_threshold(rule: ThresholdRule, y: Labels, scores: Floats) -> float:
     Raises:
         ParameterError: no threshold fulfils the rule.
     """
-    if rule.name == "ks":
-        return ks_threshold(y, scores)
     points = OperatingPoints.of(y, scores)
     if rule.name == "cost":
         return _cheapest(points, rule)
     (wanted,) = rule.values
-    values, best, limit = {
-        "alerts": (points.alert_rate, points.alert_rate.min(), "at least"),
-        "precision": (points.precision, points.precision.max(), "at most"),
-        "recall": (points.recall, points.recall.max(), "at most"),
-    }[rule.name]
-    reached = np.flatnonzero(values <= wanted if rule.name == "alerts" else values >= wanted)
-    if not len(reached):
-        shown = f"{best:.3%}" if rule.name == "alerts" else f"{best:.4g}"
+    if rule.name == "alerts":
+        reached, preferred = points.alert_rate <= wanted, points.alerts
+        possible = f"at least {points.alert_rate.min():.3%}"
+    else:
+        values = {"precision": points.precision, "recall": points.recall}[rule.name]
+        reached = values >= wanted
+        preferred = {"precision": points.recall, "recall": -points.alerts}[rule.name]
+        possible = f"at most {values.max():.4g}"
+    places = np.flatnonzero(reached)
+    if not len(places):
         raise ParameterError(
-            f"threshold: {rule} cannot be reached on the validation rows; {limit} {shown} is "
-            "possible"
+            f"threshold: {rule} cannot be reached on the validation rows; {possible} is possible"
         )
-    best_of = {"alerts": points.alerts, "precision": points.recall, "recall": -points.alerts}
-    return float(points.thresholds[reached[np.argmax(best_of[rule.name][reached])]])
+    return float(points.thresholds[places[np.argmax(preferred[places])]])
 
 
 def _cheapest(points: OperatingPoints, rule: ThresholdRule) -> float:

@@ -23,7 +23,8 @@ from steps.candidates.queries import (
     validation_scores,
 )
 from steps.data.logged_splits import open_splits
-from steps.evaluation.metrics import evaluate, ks_threshold
+from steps.evaluation.intervals import Estimate
+from steps.evaluation.metrics import ks_threshold
 from steps.runtime.spark_session import spark_session
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection import ensemble
@@ -137,7 +138,7 @@ def test_ensemble_is_recorded_like_any_candidate(selected):
         threshold = PortableScorer.load(folder).manifest.threshold
         recall = ThresholdRule.parse("recall=0.9")
         of_recall = threshold_of(recall, run.info.run_id, splits.validation)
-    assert run.data.metrics["val_ks"] == evaluate(y, cross_fitted)["ks"]
+    assert run.data.metrics["val_ks"] == Estimate(y, cross_fitted).metrics["ks"]
     assert threshold == ks_threshold(y, cross_fitted)
     assert of_recall == choose_threshold(recall, y, cross_fitted)
     board = mlflow.load_table("leaderboard.json", run_ids=[selected.tags["selection_run_id"]])

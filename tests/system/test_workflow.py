@@ -11,7 +11,8 @@ import pytest
 
 from serving.model.scorer import PortableScorer
 from steps.candidates.queries import importance_of
-from steps.evaluation.metrics import evaluate, ks_threshold
+from steps.evaluation.intervals import Estimate
+from steps.evaluation.metrics import ks_threshold
 from steps.runtime.mlproject import engine_names
 from steps.selection.leaderboard import read_leaderboard
 from tests.support.tables import load
@@ -109,7 +110,7 @@ def test_scorers_reproduce_logged_metrics(tracking, candidates, splits):
         folder = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="scorer")
         scorer = PortableScorer.load(folder)
         scores = scorer.score(validation)
-        for name, value in evaluate(y, scores).items():
+        for name, value in Estimate(y, scores).metrics.items():
             assert run.data.metrics[f"val_{name}"] == pytest.approx(value, abs=1e-9)
         assert scorer.manifest.threshold == pytest.approx(ks_threshold(y, scores), rel=1e-9)
 
@@ -182,7 +183,7 @@ def test_champion_reproduces_test_metrics(tracking, step_runs, splits, tmp_path)
     champion = mlflow.pyfunc.load_model("models:/credit-card-fraud@champion")
     answers = champion.predict(splits.test.X)
     assert list(answers.columns) == ["prediction_id", "score", "label"]
-    measured = evaluate(splits.test.y, answers["score"].to_numpy())
+    measured = Estimate(splits.test.y, answers["score"].to_numpy()).metrics
     logged = step_runs["select_champion"].data.metrics
     for name, value in measured.items():
         assert logged[f"test_{name}"] == pytest.approx(value, abs=1e-12)

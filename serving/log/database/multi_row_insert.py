@@ -24,7 +24,7 @@ Statement = tuple[str, tuple[Any, ...]]
 # each; few sizes, since each is prepared once, and the module keeps 128 statements.
 SIZES = (512, 256, 128, 64, *range(32, 0, -1))
 # Fewer rows share no parameters: each set of shared columns is another statement.
-LEAST_SHARING = 64
+MIN_SHARING = 64
 ROWS_PER_DOCUMENT = 512
 
 
@@ -58,7 +58,7 @@ def _of_parameters(table: sa.Table, rows: Sequence[Row]) -> Iterator[Statement]:
     for size in SIZES:
         while len(rows) - start >= size:
             first, *others = rows[start : start + size]
-            if size < LEAST_SHARING:
+            if size < MIN_SHARING:
                 varying = (True,) * len(first)
             else:
                 varying = tuple(map(_varies, zip(first, *others, strict=True)))

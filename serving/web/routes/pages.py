@@ -21,9 +21,9 @@ from serving.model.prediction import Prediction
 from serving.web.contributions import bars
 from serving.web.csv_body import parse_fields
 from serving.web.example import example_for
-from serving.web.json_body import MOST_NAMES
+from serving.web.json_body import MAX_NAMES
 from serving.web.loading import LoadedChampion
-from serving.web.openapi import MOST_CHOICES
+from serving.web.openapi import MAX_CHOICES
 from serving.web.problems import invalid, status_of
 from serving.web.routes.requests import (
     champions_of,
@@ -36,7 +36,7 @@ from serving.web.routes.requests import (
 
 RECENT_ROWS = 20
 # The page does not count more rows of the log, which would take seconds for millions.
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 FORM = "application/x-www-form-urlencoded"
 # No external content, no scripts, and no embedding in other pages.
 POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " + (
@@ -113,7 +113,7 @@ def _parse_form(body: bytes) -> list[tuple[str, str]]:
             keep_blank_values=True,
             strict_parsing=bool(body),
             errors="strict",
-            max_num_fields=MOST_NAMES,
+            max_num_fields=MAX_NAMES,
         )
     except ValueError:
         raise invalid("body", "must be the form of this page", status=400) from None
@@ -137,7 +137,7 @@ async def _root(
         status,
         POLICY,
         champion=champion,
-        most_choices=MOST_CHOICES,
+        most_choices=MAX_CHOICES,
         load_error=champions_of(request).last_error,
         metrics=_metrics(champion),
         shadow=shadow,
@@ -181,7 +181,7 @@ def _metrics(champion: LoadedChampion | None) -> list[Metric]:
 
 def format_count(count: int) -> str:
     """Return a number of rows, of which no more than one above the limit were counted."""
-    return f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
+    return f"{count:,}" if count <= MAX_COUNTED else f"more than {MAX_COUNTED:,}"
 
 
 templates.filters["format_count"] = format_count
@@ -190,7 +190,7 @@ templates.filters["format_count"] = format_count
 def _logged(log: LogProtocol) -> tuple[Counts | None, list[StoredPrediction], str | None]:
     """Return counts and recent predictions, or the reason why they are unavailable."""
     try:
-        return *log.overview(MOST_COUNTED + 1, RECENT_ROWS), None
+        return *log.overview(MAX_COUNTED + 1, RECENT_ROWS), None
     except LogUnavailableError as error:
         return None, [], error.for_callers
 

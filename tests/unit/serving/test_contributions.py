@@ -3,7 +3,7 @@
 import pytest
 
 from serving.model.explanations import Explanation
-from serving.web.contributions import MOST_BARS, bars
+from serving.web.contributions import MAX_BARS, bars
 
 pytestmark = pytest.mark.quick
 
@@ -21,9 +21,9 @@ def test_bars_of_one_sign_use_the_whole_width():
 
 
 def test_small_contributions_are_summed_up():
-    contributions = {f"c{place}": float(place) for place in range(MOST_BARS + 3)}
+    contributions = {f"c{place}": float(place) for place in range(MAX_BARS + 3)}
     *_, last = found = bars(Explanation(0.0, contributions))
-    assert len(found) == MOST_BARS
+    assert len(found) == MAX_BARS
     assert (last.name, last.value) == ("4 others", 0.0 + 1 + 2 + 3)
 
 

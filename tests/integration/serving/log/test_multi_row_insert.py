@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from serving.log.database.engine import connect
-from serving.log.database.multi_row_insert import LEAST_SHARING, insert_rows
+from serving.log.database.multi_row_insert import MIN_SHARING, insert_rows
 from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows
 
 pytestmark = pytest.mark.quick
@@ -19,7 +19,7 @@ TABLE = sa.Table(
 )
 
 
-@pytest.mark.parametrize("n_rows", [1, LEAST_SHARING - 1, LEAST_SHARING, 1_024])
+@pytest.mark.parametrize("n_rows", [1, MIN_SHARING - 1, MIN_SHARING, 1_024])
 @pytest.mark.parametrize("last", ["a", 1.0, None, b"1"])
 def test_each_row_keeps_its_values(sqlite_uri, n_rows, last):
     rows = [(row, "the same", 1) for row in range(n_rows - 1)] + [(n_rows - 1, "the same", last)]

@@ -53,7 +53,7 @@ def test_pages_load_no_external_resources(client, path):
 
 
 def test_page_counts_rows_up_to_a_limit(client, monkeypatch):
-    monkeypatch.setattr(pages, "MOST_COUNTED", 3)
+    monkeypatch.setattr(pages, "MAX_COUNTED", 3)
     client.post("/predict", json=COLUMNS)
     assert "<dd>3</dd>" in client.get("/").text
     client.post("/predict", json=ROW)

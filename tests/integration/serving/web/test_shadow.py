@@ -174,7 +174,7 @@ def test_row_that_only_the_champion_accepts_is_dropped_alone(
 def test_full_queue_drops_rows_and_no_answer(
     tiny_model, challenger, registry, database, monkeypatch
 ):
-    monkeypatch.setattr(shadow, "MOST_WAITING_ROWS", 4)
+    monkeypatch.setattr(shadow, "MAX_WAITING_ROWS", 4)
     released = threading.Event()
     write = ShadowLog.write
     monkeypatch.setattr(ShadowLog, "write", lambda *given: released.wait(30) and write(*given))

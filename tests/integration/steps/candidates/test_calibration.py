@@ -21,7 +21,8 @@ from steps.candidates.recording import record_candidate, record_refit
 from steps.candidates.trained_model import TrainedModel
 from steps.data.logged_splits import open_splits
 from steps.evaluation.calibration import reliability
-from steps.evaluation.metrics import METRICS, evaluate, ks_threshold
+from steps.evaluation.intervals import Estimate
+from steps.evaluation.metrics import METRICS, ks_threshold
 from steps.export.onnx_graphs import linear_graph, write_onnx
 from steps.export.verification import ABSOLUTE_TOLERANCE
 from steps.preparation.prepared_splits import prepare
@@ -72,11 +73,11 @@ def test_calibrated_scorer_has_the_logged_metrics(recorded):
         scorer = PortableScorer.load(folder)
     scores = scorer.score(splits.validation.frame)
     assert (scores == validation_scores(run_id)).all()
-    assert {name: metrics[f"val_{name}"] for name in METRICS} == evaluate(y, scores)
+    assert {name: metrics[f"val_{name}"] for name in METRICS} == Estimate(y, scores).metrics
     assert metrics["val_calibration_error"] == reliability(y, scores).calibration_error
     assert scorer.manifest.threshold == ks_threshold(y, scores)
 
-    before = evaluate(y, scorer.uncalibrated.score(splits.validation.frame))
+    before = Estimate(y, scorer.uncalibrated.score(splits.validation.frame)).metrics
     for metric in ("ks", "roc_auc", "average_precision", "recall_at_1pct_fpr"):
         assert metrics[f"val_{metric}"] == before[metric]
     cross_fitted = before["log_loss"] - metrics["calibration_gain"]

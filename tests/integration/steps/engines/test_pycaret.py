@@ -165,7 +165,7 @@ def test_size_of_the_table_decides_on_the_profile_of_the_classifiers(
         "classifiers",
         lambda *given: {"Shallow LightGBM": offered(*given)["Shallow LightGBM"]},
     )
-    monkeypatch.setattr(pycaret_engine, "MOST_VALUES_FOR_FULL_PROFILE", values)
+    monkeypatch.setattr(pycaret_engine, "MAX_VALUES_FOR_FULL_PROFILE", values)
     quick = pycaret_engine.PyCaretEngine("quick", seed=7)
     (model,) = quick.search(small_splits)
     assert model.configuration["profile"] == profile

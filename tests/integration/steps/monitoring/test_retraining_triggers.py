@@ -6,10 +6,12 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 import mlflow
+import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 
+from steps.data.origin import BASE, TIMES_FROM
 from steps.monitoring import retraining
 from steps.monitoring.retraining_data import RetrainingData
 from steps.monitoring.retraining_triggers import last_trigger, record_trigger
@@ -65,12 +67,14 @@ class TestLastTrigger:
 
         champion = Mock(registered=self.version("first-model"))
         run = self.monitored(champion.registered)
-        data = RetrainingData(feature_table(10), {}, "base", added=10, duplicates=0, incomplete=0)
+        data = RetrainingData(feature_table(10), {}, "base", pd.Timestamp(START), 10, 0, 0)
         monkeypatch.setattr(retraining, "build_retraining_data", lambda *_: data)
         monkeypatch.setattr(retraining, "run_step", without_an_engine)
         monkeypatch.setattr(retraining, "open_log", lambda _: nullcontext())
-        with mlflow.start_run(), pytest.raises(StepError, match="failures: h2o"):
+        with mlflow.start_run() as step, pytest.raises(StepError, match="failures: h2o"):
             retraining.retrain_champion("uri", champion, Mock(title="DRIFT"), run)
+        tags = mlflow.get_run(step.info.run_id).data.tags
+        assert (tags[BASE], tags[TIMES_FROM]) == ("base", START.isoformat())
         tags = mlflow.get_run(run.info.run_id).data.tags
         assert (tags["retrained"], tags["retraining_decision"]) == ("yes: DRIFT", "it is better")
         workflow = mlflow.get_run(tags["retraining_run_id"])

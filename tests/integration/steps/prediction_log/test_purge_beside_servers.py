@@ -175,8 +175,8 @@ def test_purge_in_portions_counts_all(uri, spool, monkeypatch):
     from serving.log import purge as module
 
     monkeypatch.setattr(module, "FIRST_ROWS", 2)
-    monkeypatch.setattr(module, "MOST_ROWS", 2)
-    monkeypatch.setattr(module, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(module, "MAX_ROWS", 2)
+    monkeypatch.setattr(module, "MIN_ROWS", 2)
     with open_prediction_log(uri) as log:
         log.record(prediction_rows(7), MODEL, "test")
         log.feedback([Label(1, entity_id=f"card-{i}") for i in range(7)])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from serving.errors import ScorerError
 from serving.model.explanations import (
-    MOST_REFERENCE_ROWS,
-    MOST_SCORED_ROWS,
+    MAX_REFERENCE_ROWS,
+    MAX_SCORED_ROWS,
     Explainer,
     log_odds,
     reference_row_count,
@@ -130,14 +130,14 @@ def test_extreme_scores_have_finite_log_odds():
 @pytest.mark.parametrize("width", [1, 2, 30, 500, 3_000])
 def test_wide_tables_have_bounded_cost(width):
     n_references = reference_row_count(width)
-    assert 1 <= n_references <= MOST_REFERENCE_ROWS
+    assert 1 <= n_references <= MAX_REFERENCE_ROWS
     runtime = RandomRuntime(0, width)
     scorer = scorer_of(runtime, width, np.zeros((n_references, width)))
     rows = rows_of(scorer, np.ones((1, width)))
     explainer, scores = Explainer(scorer), scorer.score_rows(rows)
     runtime.scored = 0
     explainer.explain(rows, scores)
-    assert runtime.scored == 2 * n_references * (width - 1) <= MOST_SCORED_ROWS
+    assert runtime.scored == 2 * n_references * (width - 1) <= MAX_SCORED_ROWS
 
 
 @pytest.mark.parametrize("damaged", [{"c0": [1.0]}, {"c0": [1.0], "c1": ["x"]}])

@@ -64,7 +64,7 @@ def test_importance_repeats_and_does_not_depend_on_the_sampling(scorer, monkeypa
             for _ in range(50)
         ]
     )
-    monkeypatch.setitem(importance.MOST_ROWS, "onnx", 1000)
+    monkeypatch.setitem(importance.MAX_ROWS, "onnx", 1000)
     found = permutation_importance(scorer, rows)
     assert found["rows"].max() == 1000
     # Half of these rows are positive, of all rows 0.2 %.
@@ -73,9 +73,9 @@ def test_importance_repeats_and_does_not_depend_on_the_sampling(scorer, monkeypa
 
 
 def test_wide_tables_score_fewer_rows(scorer, monkeypatch):
-    monkeypatch.setitem(importance.MOST_ROWS_IN_ALL, "onnx", 800)
+    monkeypatch.setitem(importance.MAX_ROWS_IN_ALL, "onnx", 800)
     assert set(permutation_importance(scorer, split_of(3000, 600))["rows"]) == {200}
-    monkeypatch.setitem(importance.MOST_ROWS_IN_ALL, "onnx", 796)
+    monkeypatch.setitem(importance.MAX_ROWS_IN_ALL, "onnx", 796)
     assert permutation_importance(scorer, split_of(3000, 600)) is None
 
 

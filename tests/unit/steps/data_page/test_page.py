@@ -128,7 +128,7 @@ def test_pictures_of_wide_tables_are_limited(table, tmp_path):
 
 
 def test_large_splits_are_sampled_evenly(mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "MOST_ROWS", 100)
+    monkeypatch.setattr(sample, "MAX_ROWS", 100)
     splits = load_frame(mixed, tmp_path, time_column="booked")
     found = sample.SplitsSample(splits)
     (since,) = (feature for feature in splits.features if feature.name == "since")
@@ -139,7 +139,7 @@ def test_large_splits_are_sampled_evenly(mixed, tmp_path, monkeypatch):
 
 
 def test_samples_without_class_1_are_drawn(mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "MOST_ROWS", 3)  # the first, the last and one between
+    monkeypatch.setattr(sample, "MAX_ROWS", 3)  # the first, the last and one between
     rare = mixed.drop(columns=["result", "booked"]).assign(Class=np.arange(len(mixed)) % 10 == 3)
     rare["second"] = pd.Timestamp("2024-01-01").timestamp() + np.arange(len(mixed))
     page = data_page(load_frame(rare, tmp_path, time_column="second"))

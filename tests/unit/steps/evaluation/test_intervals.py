@@ -13,7 +13,7 @@ from steps.evaluation.intervals import (
     proportion_interval,
     threshold_metric_intervals,
 )
-from steps.evaluation.metrics import evaluate, row_losses, threshold_metrics
+from steps.evaluation.metrics import row_losses, threshold_metrics
 from steps.evaluation.paired import paired_difference
 
 POSITIVES, NEGATIVES = 74, 4000
@@ -46,7 +46,7 @@ def test_intervals_cover_at_least_90_percent(tables_of):
     """Of 200 small tables, how many have an interval with the value of one 100 times as large?"""
     random = np.random.default_rng(5)
     y, *both = tables_of(random, 100 * POSITIVES, 100 * NEGATIVES)
-    true_first, true_second = (evaluate(y, scores) for scores in both)
+    true_first, true_second = (Estimate(y, scores).metrics for scores in both)
     tables = 200
     covered = dict.fromkeys((*METRICS, *(f"difference of {name}" for name in PAIRED)), 0)
     for _ in range(tables):
@@ -110,7 +110,7 @@ def test_perfect_metric_on_few_rows_is_uncertain():
 @pytest.mark.quick
 def test_row_losses_average_to_metrics():
     y, scores, _ = binormal(np.random.default_rng(2), 40, 400)
-    metrics = evaluate(y, scores)
+    metrics = Estimate(y, scores).metrics
     for name, losses in row_losses(y, scores).items():
         assert losses.mean() == pytest.approx(metrics[name])
 

@@ -6,12 +6,8 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
 from serving.model.probabilities import correct_prior
-from steps.evaluation.metrics import (
-    evaluate,
-    ks,
-    ks_threshold,
-    recall_at_false_positive_rate,
-)
+from steps.evaluation.intervals import Estimate
+from steps.evaluation.metrics import ks, ks_threshold, recall_at_false_positive_rate
 
 pytestmark = pytest.mark.quick
 
@@ -69,7 +65,7 @@ def test_prior_correction_keeps_ranks():
     weighted = expit(logit(scores) + np.log(weight))
     corrected = correct_prior(weighted, weight)
     np.testing.assert_allclose(corrected, scores, rtol=1e-12)
-    before, after = evaluate(y, weighted), evaluate(y, corrected)
+    before, after = Estimate(y, weighted).metrics, Estimate(y, corrected).metrics
     assert after["ks"] == before["ks"]
     assert after["roc_auc"] == before["roc_auc"]
     assert after["log_loss"] < before["log_loss"] / 2

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 
 from steps.evaluation.calibration import reliability
-from steps.evaluation.metrics import evaluate
+from steps.evaluation.intervals import Estimate
 from steps.evaluation.platt import fit_calibration, learn_calibration
 
 pytestmark = pytest.mark.quick
@@ -26,7 +26,7 @@ def test_distorted_log_odds_are_restored():
     scaling = learn_calibration(y, distorted)
     assert scaling.calibration.slope == pytest.approx(0.5, abs=0.03)
     assert scaling.calibration.intercept == pytest.approx(-0.5, abs=0.05)
-    assert scaling.log_loss == pytest.approx(evaluate(y, distorted)["log_loss"], rel=1e-12)
+    assert scaling.log_loss == pytest.approx(Estimate(y, distorted).metrics["log_loss"], rel=1e-12)
     gain = scaling.log_loss - scaling.cross_fitted_log_loss
     assert gain > 10 * scaling.standard_error
     before = reliability(y, distorted).calibration_error
@@ -44,7 +44,7 @@ def test_metrics_of_order_stay_to_the_last_digit():
     y[[0, 50, 1, 51]] = 1, 1, 0, 0
     scaling = learn_calibration(y, distorted)
     assert scaling.calibration.slope < 0.9
-    before, after = evaluate(y, distorted), evaluate(y, scaling.scores)
+    before, after = Estimate(y, distorted).metrics, Estimate(y, scaling.scores).metrics
     assert [after[name] for name in ORDER] == [before[name] for name in ORDER]
 
 
@@ -61,7 +61,7 @@ def test_cross_fitted_log_loss_is_not_flattered():
     for seed in range(10):
         y, probability = drawn(300, seed)
         scaling = learn_calibration(y, expit(3.0 * logit(probability) - 2.0))
-        flattered = evaluate(y, scaling.scores)["log_loss"]
+        flattered = Estimate(y, scaling.scores).metrics["log_loss"]
         gaps.append(scaling.cross_fitted_log_loss - flattered)
     assert min(gaps) > 0
 

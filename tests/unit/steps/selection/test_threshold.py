@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steps.evaluation.metrics import ks_threshold, threshold_metrics
+from steps.evaluation.metrics import threshold_metrics
 from steps.runtime.errors import ParameterError
 from steps.runtime.threshold_rule import ThresholdRule
 from steps.selection.threshold import choose_threshold
@@ -33,10 +33,6 @@ SCORES = np.array([0.9, 0.8, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 )
 def test_rule_chooses_threshold(rule, threshold):
     assert choose_threshold(ThresholdRule.parse(rule), Y, SCORES) == threshold
-
-
-def test_ks_rule_reaches_ks():
-    assert choose_threshold(ThresholdRule.parse("ks"), Y, SCORES) == ks_threshold(Y, SCORES)
 
 
 def test_cost_rule_minimises_cost():
