@@ -75,8 +75,8 @@ def measure(table: str, seed: int) -> Iterator[dict[str, object]]:
         with session() as opened:
             rules = Rules(target, split="stratified", seed=seed)
             splits = split_table(load_source(opened, file, ""), rules, folder)
-        for encoding, most_columns in ENCODINGS.items():
-            with patch.object(fitting, "MAX_COLUMNS", most_columns):
+        for encoding, max_columns in ENCODINGS.items():
+            with patch.object(fitting, "MAX_COLUMNS", max_columns):
                 fit_preparations(splits, folder, seed)
             prepared = prepare(splits)
             for fitted in folder.glob("*_of_*"):

@@ -49,7 +49,7 @@ class NullLog:
         """Refuse: there are no predictions to show."""
         raise LogUnavailableError(OFF, OFF)
 
-    def overview(self, most_counted: int, recent: int) -> NoReturn:  # noqa: ARG002
+    def overview(self, max_counted: int, recent: int) -> NoReturn:  # noqa: ARG002
         """Refuse: there is nothing to show."""
         raise LogUnavailableError(OFF, OFF)
 

@@ -179,7 +179,7 @@ class PredictionLog:
         """
         return self._read(lambda connection: read_page(connection, before, limit))
 
-    def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
+    def overview(self, max_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
         """Return the numbers up to a limit, and the newest predictions, from one connection.
 
         A table that has reached the limit is not counted again for a while (see `RowCounter`).
@@ -189,7 +189,7 @@ class PredictionLog:
         """
 
         def read(connection: sa.Connection) -> tuple[Counts, list[StoredPrediction]]:
-            counts = self._counter.count(connection, most_counted)
+            counts = self._counter.count(connection, max_counted)
             return counts, read_page(connection, None, recent).predictions
 
         return self._read(read)

@@ -42,7 +42,7 @@ class LogProtocol(Protocol):
     def page(self, before: str | None = None, limit: int = 100) -> Page:
         """Return up to `limit` predictions, newest first."""
 
-    def overview(self, most_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
+    def overview(self, max_counted: int, recent: int) -> tuple[Counts, list[StoredPrediction]]:
         """Return the numbers of rows up to a limit, and the newest predictions."""
 
     def close(self) -> None:

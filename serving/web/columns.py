@@ -61,7 +61,7 @@ class ColumnParser:
         self.names = schema.names
         self.max_rows = max_rows
         # Half of them may be of columns that are ignored.
-        self.most_values = max(MAX_VALUES, 2 * max_rows * (len(self.names) + 1))
+        self.max_values = max(MAX_VALUES, 2 * max_rows * (len(self.names) + 1))
         # With a single name, itemgetter returns no tuple.
         self._pick = itemgetter(*self.names, self.names[0])
 

@@ -21,7 +21,7 @@ SHOWN_CHARACTERS = 100
 STRINGS = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"\s*+(:?)|\\?\Z)', re.DOTALL)
 
 
-def parse_json(body: bytes, most_values: int = MAX_VALUES) -> Any:
+def parse_json(body: bytes, max_values: int = MAX_VALUES) -> Any:
     """Return the JSON value in `body`.
 
     Raises:
@@ -31,8 +31,8 @@ def parse_json(body: bytes, most_values: int = MAX_VALUES) -> Any:
     if not body:
         raise invalid("body", "must not be empty", status=400)
     check_not_compressed(body)
-    if body.count(b",") > most_values:
-        raise invalid("body", f"must have at most {most_values} values", status=413)
+    if body.count(b",") > max_values:
+        raise invalid("body", f"must have at most {max_values} values", status=413)
     colons = body.count(b":")
     if colons > MAX_NAMES:
         _check_names(body)

@@ -69,7 +69,7 @@ class Predictor:
         check_idempotency_key(key)
 
         def parse(columns: ColumnParser) -> ParsedRequest:
-            content = parse_json(body, columns.most_values)
+            content = parse_json(body, columns.max_values)
             explain = asks_to_explain(content, columns.names, columns.id_column)
             return ParsedRequest(columns.parse(content), key, explain)
 
@@ -104,7 +104,7 @@ class Predictor:
         def parse(columns: ColumnParser) -> ParsedRequest:
             if is_csv:
                 return ParsedRequest(columns.parse_texts(parse_csv(body, columns.max_rows)), key)
-            content = parse_json(body, columns.most_values)
+            content = parse_json(body, columns.max_values)
             given, request_id = parse_forms(content, columns.names, columns.id_column)
             return ParsedRequest(columns.parse(given), one_request_id(key, request_id))
 

@@ -39,7 +39,7 @@ def data_page(splits: Splits) -> str:
         pictures=[Picture(profile, base) for profile in _most_telling(list(profiles.values()))],
         time=TimeChart.of(periods(sample), base),
         base=base,
-        most_rows=None if sample.is_complete else MAX_ROWS,
+        max_rows=None if sample.is_complete else MAX_ROWS,
         colors=SPLIT_COLORS,
         positive=POSITIVE,
         mark=MARK,

@@ -137,7 +137,7 @@ async def _root(
         status,
         POLICY,
         champion=champion,
-        most_choices=MAX_CHOICES,
+        max_choices=MAX_CHOICES,
         load_error=champions_of(request).last_error,
         metrics=_metrics(champion),
         shadow=shadow,

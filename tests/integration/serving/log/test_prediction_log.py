@@ -264,7 +264,7 @@ def test_default_log_is_in_current_folder(tmp_path, monkeypatch):
 
 def test_overview_counts_a_full_table_once(log, monkeypatch):
     log.record(prediction_rows(3), MODEL, "test")
-    counts, recent = log.overview(most_counted=5, recent=2)
+    counts, recent = log.overview(max_counted=5, recent=2)
     assert (counts, len(recent)) == (Counts(3, 0), 2)
     log.record(prediction_rows(3), MODEL, "test")
     assert log.overview(5, 2)[0] == Counts(5, 0)
