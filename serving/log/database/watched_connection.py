@@ -82,6 +82,9 @@ class WatchedConnection:
             self.close()  # what it writes would be lost with the removed file
         if self._connection is None:
             connection = self._engine.connect()
+            if self._engine.dialect.name == "sqlite":
+                # Else each statement of many rows creates a file in TMPDIR, whose disk may be full.
+                connection.connection.execute("PRAGMA temp_store=MEMORY")
             with self._lock:
                 self._connection = connection
                 self._driver = connection.connection.driver_connection

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +21,7 @@ from serving.log.prediction_log import PredictionLog
 from serving.log.queries import Counts
 from serving.model.prediction import ModelIdentity, Prediction
 from serving.model.prediction_ids import prediction_ids
+from steps.runtime.mlproject import PROJECT
 from tests.support.log_fixtures import (
     MODEL,
     open_prediction_log,
@@ -63,6 +67,22 @@ def test_values_are_stored_exactly(log, uri):
         expected = [getattr(row, name) for row in [*sent, alone]]
         assert [row[name] for row in found] == expected, name
     assert len({row["created_at"] for row in found[:-1]}) == 1
+
+
+def test_large_requests_need_no_temporary_file(sqlite_uri, tmp_path):
+    """In a process of its own, as SQLite reads SQLITE_TMPDIR once."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    before = temporary.stat().st_mtime_ns
+    program = (
+        "from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows\n"
+        f"with open_prediction_log({sqlite_uri!r}) as log:\n"
+        "    log.record(prediction_rows(1000), MODEL, 'test')\n"
+    )
+    settings = os.environ | {"SQLITE_TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, "-c", program], env=settings, cwd=PROJECT, check=True)
+    assert len(stored_rows(sqlite_uri)) == 1000
+    assert temporary.stat().st_mtime_ns == before
 
 
 def test_retry_returns_stored_answer(log, uri):
