@@ -90,6 +90,8 @@ def main(
             for seed in map(int, seeds.split(",")):
                 run_cells(table, seed, chosen, profile, limit_factor, retry, folder)
     cells = [cell for cell in read_cells(folder) if cell["profile"] == profile]
+    if not cells:
+        raise click.ClickException(f"{folder} has no cell with profile={profile}")
     click.echo(markdown(cells))
     (output / REPORT).write_text(json.dumps(cells, indent=1) + "\n")
     (output / "peers.png").write_bytes(as_png(picture(cells)))

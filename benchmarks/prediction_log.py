@@ -62,7 +62,7 @@ reference = Reference(pd.DataFrame(random.normal(size=(10_000, 29)), columns=nam
                       random.random(10_000))
 version = SimpleNamespace(version="1", run_id="run", tags={"metric": "ks"}, name="fraud")
 champion = MonitoredChampion(
-    version, Manifest("onnx", features, 0.5), reference, None, 0.2, 0.5, None, None)
+    version, Manifest("onnx", features, 0.5), reference, None, 0.2, 0.5, None)
 """,
         "call": """
 with open_log(uri) as connection:

@@ -105,12 +105,13 @@ def one_line(error: BaseException | None) -> str:
     """Return the first line of an error's message, or the name of its type if it has none.
 
     Of SQLAlchemy's errors, that is the driver's message, without statement and parameters. A line
-    that ends with a colon is joined with the next one. Secrets in URLs are hidden.
+    that ends with a colon is joined with the next one that is neither empty nor a heading (`#`).
+    Secrets in URLs are hidden.
     """
     cause = getattr(error, "orig", None) or error
     first, *others = masked(str(cause)).strip().splitlines() or [""]
-    # MLflow's errors of downloads continue with "##### File NAME #####" and the cause.
-    others = [line for line in others if not line.startswith("#")]
+    # MLflow's errors of downloads have a heading with the file before the cause.
+    others = [line.strip() for line in others if line.strip() and not line.startswith("#")]
     line = f"{first} {others[0]}" if first.endswith(":") and others else first
     # A message may quote the raw bytes of a file.
     shown = "".join(character if character.isprintable() else "?" for character in line)

@@ -70,7 +70,7 @@ def monitor(
                 send_alerts(receivers, findings, champion, run)
             if comparison is not None:
                 log_comparison(comparison)
-        # On the run of the step, which logs the table of a retraining.
+        # The run of this step logs the table of a retraining: `origin_of` reads the tag there.
         mlflow.set_tag(MONITORING_RUN, run.info.run_id)
         if promote == "auto":
             if comparison is None:

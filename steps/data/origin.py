@@ -13,7 +13,7 @@ from steps.runtime.logged_parameters import read_parameters
 MONITORING_RUN = "monitoring_run_id"
 # Tag: the `load_data` run that the first champion of the line was trained on.
 BASE = "base_data_run_id"
-# Tag: the time of the log from which on the table's times of predictions are counted.
+# Tag: the time of a prediction that became the first time after the base table.
 TIMES_FROM = "times_from"
 
 

@@ -15,9 +15,9 @@ there are positives.
 
 The one-sided lower bound, which promotion on newer rows depends on, inverts a score test: the
 variance is that of a true difference at the bound. Let d be the distance from the observed
-difference to the bound. A difference that much lower means that a share d of the positives is found
-by the second model only. The first ranks them at random, a loss of 0.5 each, which adds
-0.5 d / positives to the variance.
+difference to the bound. The difference is d lower if a share 2 d of the positives is found by the
+second model only: the first ranks them at random, a loss of 0.5 each. That adds 2 d * 0.5^2 for
+each positive, or 0.5 d / positives, to the variance.
 """
 
 from dataclasses import dataclass

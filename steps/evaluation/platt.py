@@ -67,18 +67,18 @@ def learn_calibration(y: Labels, scores: Floats) -> PlattScaling:
         return uncalibrated(scores, "no finite positive slope minimises the log loss")
     cross_fitted = _cross_fitted(y, scores, whole)
     if cross_fitted is None:
-        return uncalibrated(scores, "no finite positive slope minimises the log loss of some rows")
+        return uncalibrated(scores, "no finite positive slope minimises the log loss of a fold")
     before, after = (row_losses(y, each)["log_loss"] for each in (scores, cross_fitted))
     gains = before - after
     error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
     reason = f"change of cross-fitted log loss {-gains.mean():+.2g}, standard error {error:.2g}"
     if not gains.mean() > error:
         return uncalibrated(scores, reason)
-    after_scores = calibrated(scores, whole)
-    if not _same_order(scores, after_scores):
+    calibrated_scores = calibrated(scores, whole)
+    if not _same_order(scores, calibrated_scores):
         return uncalibrated(scores, f"it would tie scores; {reason}")
     return PlattScaling(
-        whole, after_scores, reason, float(before.mean()), float(after.mean()), error
+        whole, calibrated_scores, reason, float(before.mean()), float(after.mean()), error
     )
 
 

@@ -1,8 +1,8 @@
 """The test for degradation: live performance below the floor, beyond chance.
 
 Windows overlap and are assessed every hour, so an interval of 95 % would raise an alarm for nearly
-every stable champion sooner or later. Two bounds are wide enough for at most 1 % of stable
-champions to raise an alarm in 100 windows' worth of hourly looks, however long that takes:
+every stable champion sooner or later. Two bounds are wide enough that about 1 % of stable champions
+raise an alarm in 100 windows' worth of hourly looks:
 
 floor   the one-sided 99 % lower bound of the metric on the test rows. It is drawn once, so it is
         not corrected for the number of looks.

@@ -158,7 +158,7 @@ def measure_drift(
         feature.name: bins_of(feature, reference_rows[feature.name], seen.get(feature.name, ()))
         for feature in manifest.features
     }
-    # Before Evidently, which uses the freed memory.
+    # Before the report, so that Evidently can reuse the freed memory.
     own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy()
     own_score_psi = score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None
     report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)

@@ -1,9 +1,7 @@
 """The champion with the data and limits that its live predictions are compared with."""
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import mlflow
 import pandas as pd
@@ -42,7 +40,6 @@ class MonitoredChampion:
         drift_share: smallest share of drifted features that counts as drift of a window.
         metric_floor: live metric below which the champion is degraded; None for the one-sided 99 %
             lower bound of the metric on the test rows.
-        score: scores rows with the champion, shape (n_rows,); raises InputError if it cannot.
     """
 
     registered: ModelVersion
@@ -52,7 +49,6 @@ class MonitoredChampion:
     psi_limit: float
     drift_share: float
     metric_floor: float | None
-    score: Callable[[pd.DataFrame], Floats]
 
     @property
     def version(self) -> str:
@@ -80,7 +76,7 @@ class MonitoredChampion:
             floor = floor_of(*self.test_metric)
         own_labelled = rows_where(window.labelled, window.labelled["by_champion"])
         own_rows = rows_where(window.rows, window.rows["by_champion"])
-        # Before Evidently, which uses the freed memory.
+        # Before drift, so that Evidently can reuse the freed memory.
         performance = measure_performance(
             own_labelled, len(own_rows), self.metric, floor, describe_coverage_bias(own_rows)
         )
@@ -115,9 +111,14 @@ class MonitoredChampion:
         except InputError:
             return self.reference
         try:
-            return Reference(rows, self.score(rows))
+            return Reference(rows, self._scores_of(rows))
         except InputError:
             return replace(self.reference, rows=rows)
+
+    def _scores_of(self, rows: pd.DataFrame) -> Floats:
+        """Return the champion's scores of rows, shape (n_rows,)."""
+        with download_version(self.registered.name, self.version) as model:
+            return PortableScorer.load(model / SCORER_IN_MODEL).score(rows)
 
 
 def read_champion(
@@ -140,21 +141,8 @@ def read_champion(
             "-P promotion=always`"
         )
     return MonitoredChampion(
-        version,
-        manifest,
-        reference,
-        _test_metric(version),
-        psi_limit,
-        drift_share,
-        metric_floor,
-        partial(_score, model_name, str(version.version)),
+        version, manifest, reference, _test_metric(version), psi_limit, drift_share, metric_floor
     )
-
-
-def _score(model_name: str, version: str, rows: pd.DataFrame) -> Floats:
-    """Return the scores of a version, which is downloaded for it, shape (n_rows,)."""
-    with download_version(model_name, version) as model:
-        return PortableScorer.load(model / SCORER_IN_MODEL).score(rows)
 
 
 def _test_metric(version: ModelVersion) -> tuple[float, Interval] | None:

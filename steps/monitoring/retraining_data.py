@@ -68,7 +68,7 @@ class RetrainingData:
         table: rows of the base data, then the added predictions, oldest first.
         parameters: parameters of `main` inherited from the champion, without `data`.
         base_run_id: `load_data` run of the base data.
-        times_from: time of the log from which on the times of added predictions are counted.
+        times_from: see `append_new_rows`.
         added: number of labelled predictions in `table`.
         duplicates: number of labelled predictions that are the same record as another row.
         incomplete: number of labelled predictions that lack a feature of `table`.
@@ -84,7 +84,7 @@ class RetrainingData:
 
 
 class Appended(NamedTuple):
-    """A table with appended predictions, their number, and the time their times count from."""
+    """A table with appended predictions, their number, and `times_from` of `append_new_rows`."""
 
     table: pd.DataFrame
     added: int
@@ -181,9 +181,9 @@ def append_new_rows(
         id_column: name of the column of ids; no feature has it.
         by_values: whether equal values are enough for the same record. If not, or if the base
             has ids, the ids must be equal, too; a row without one is a record of its own.
-        times_from: what the retraining that made the champion returned, so that the rows that the
-            champion was fitted on have the same times again; None for the time of the first
-            appended prediction.
+        times_from: the time of a prediction that becomes the first time after `base`. It is the
+            same as in the retraining that made the champion, so that rows which the champion was
+            fitted on have the same times; None for the time of the first appended prediction.
     """
     is_new = ~_repeated(base, labelled, id_column, by_values)
     new = labelled.rows[is_new].reset_index(drop=True)
@@ -218,17 +218,21 @@ def _times_after(
 ) -> "pd.Series[Any]":
     """Return times for predictions, in their order and later than all of `base`.
 
-    They begin at `times_from`, or at the end of `base` if that is later; numeric times are in
-    seconds. Predictions before `times_from`, with late labels, get the first time.
+    Numeric times are the seconds since `times_from`, after the last time of `base`. Datetimes are
+    moved only if `times_from` is not later than all of `base`. Each time depends on no other
+    prediction; one that would not be later than `base` is the first possible.
     """
-    elapsed: pd.Series[Any] = created_at - times_from
-    elapsed = elapsed.mask(elapsed < pd.Timedelta(0), pd.Timedelta(0))
     if not is_datetime64_any_dtype(base):
-        return float(base.max()) + 1.0 + elapsed.dt.total_seconds()
-    start = times_from if base.dt.tz is not None else times_from.tz_localize(None)
-    if len(elapsed) and start <= base.max():
-        start = base.max() + pd.Timedelta(seconds=1)
-    return start + elapsed
+        elapsed = (created_at - times_from).dt.total_seconds()
+        return float(base.max()) + 1.0 + elapsed.clip(lower=0.0)
+    times, start = created_at, times_from
+    if base.dt.tz is None:
+        times, start = times.dt.tz_localize(None), start.tz_localize(None)
+    last = base.max()
+    first = last + pd.Timedelta(seconds=1)
+    if start <= last:
+        times = times + (first - start)
+    return times.where(times > last, first)
 
 
 def labelled_predictions(

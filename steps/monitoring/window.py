@@ -32,8 +32,8 @@ logger = logging.getLogger("ml-pipes")
 
 ROWS_PER_CHUNK = 2_000
 ROWS_PER_PROGRESS_LINE = 250 * ROWS_PER_CHUNK
-# Of more predictions, the features of one in k are decoded and kept in memory, those of at least
-# half as many: with all of them, the expected PSI of a feature in unchanged traffic would be lower
+# Of more predictions, the features of one in k are decoded and kept in memory; these are at least
+# half as many. With all of them, the expected PSI of a feature in unchanged traffic would be lower
 # by less than 0.0001 (bins / rows).
 MAX_FEATURE_ROWS = 250_000
 # More periods would not be legible in the summary picture.
@@ -60,7 +60,8 @@ class Window:
             They have a frame of their own, as a feature may have any name.
         labelled: all predictions with ground truth: created_at, by_champion, score, threshold,
             true_label, observed_at, recorded_at (the times of that label).
-        sampling_step: of so many consecutive predictions, `features` has a random one.
+        sampling_step: size of the groups of consecutive predictions of which `features` has a
+            random one; 1 if it has all.
     """
 
     rows: pd.DataFrame
@@ -129,7 +130,7 @@ def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool] | Mask") -> pd.DataFr
     return frame if mask.all() else frame[mask]
 
 
-def one_of_each(places: npt.NDArray[np.int64], step: int) -> Mask:
+def sample_mask(places: npt.NDArray[np.int64], step: int) -> Mask:
     """Return whether a row is in a sample with a random one of each `step` consecutive rows.
 
     Every `step`-th row would not do: traffic may alternate, such as between two kinds of customers.
@@ -167,7 +168,7 @@ class _WindowReader:
     def add(self, table: pa.Table) -> None:
         """Add the rows of a table, and the features of those rows that the sample keeps."""
         places = len(self._rows) + np.arange(len(table))
-        is_chosen = one_of_each(places, self._step)
+        is_chosen = sample_mask(places, self._step)
         self._sampled.append(table.select(["features"]).filter(pa.array(is_chosen)))
         self._places.append(places[is_chosen])
         # Decoding has a fixed cost per call.

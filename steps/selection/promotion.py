@@ -66,7 +66,7 @@ class Comparison:
             return f"it is significantly worse than {other}"
         if self.difference.value <= -self.margin:
             return (
-                f"its {self.metric} is more than {self.margin:g}, the margin, below that of {other}"
+                f"its {self.metric} is at least {self.margin:g}, the margin, below that of {other}"
             )
         missing = self.difference.positives_missing(self.margin)
         return (

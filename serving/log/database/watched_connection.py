@@ -84,6 +84,7 @@ class WatchedConnection:
             connection = self._engine.connect()
             if self._engine.dialect.name == "sqlite":
                 # Else each statement of many rows creates a file in TMPDIR, whose disk may be full.
+                # Not for all connections: VACUUM would hold a copy of the log in memory.
                 connection.connection.execute("PRAGMA temp_store=MEMORY")
             with self._lock:
                 self._connection = connection

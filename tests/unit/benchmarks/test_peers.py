@@ -105,7 +105,12 @@ def test_ml_pipes_ranks_last_where_no_peer_was_run(folder):
 
 
 def test_report_is_of_one_profile(folder):
-    assert "| a | flaml |" not in run(folder, "--report", "--profile", "full").output
+    run(folder, "--report")
+    before = (folder / "report" / "peers.json").read_text()
+    done = run(folder, "--report", "--profile", "full")
+    assert done.exit_code == 1
+    assert "has no cell with profile=full" in done.output
+    assert (folder / "report" / "peers.json").read_text() == before
 
 
 def test_finished_cells_are_not_run_again(folder):

@@ -36,7 +36,13 @@ def test_failed_download_states_its_cause(tmp_path):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    ("text", "shown"), [("first\nsecond", "first"), ("first:", "first:"), ("", "ValueError")]
+    ("text", "shown"),
+    [
+        ("first\nsecond", "first"),
+        ("first:", "first:"),
+        ("first:\n\n  second", "first: second"),
+        ("", "ValueError"),
+    ],
 )
-def test_other_errors_are_their_first_line(text, shown):
+def test_other_errors_are_one_line(text, shown):
     assert one_line(ValueError(text)) == shown

@@ -1,11 +1,11 @@
 """Table and parameters of the retraining of a champion with its log."""
 
+import mlflow
 import pandas as pd
 import pytest
 
 from serving.log.existing import open_log
-from steps.data.origin import TIMES_FROM
-from steps.monitoring import retraining_data
+from steps.data.origin import BASE, TIMES_FROM
 from steps.monitoring.retraining_data import build_retraining_data
 from steps.registry.versions import get_champion
 from tests.support.earlier_release import unpack_earlier_release
@@ -27,7 +27,15 @@ def test_times_count_from_those_of_the_champion(tmp_path, monkeypatch):
     first = build()
     assert first.added
     before = first.times_from - pd.Timedelta(hours=1)
-    monkeypatch.setattr(retraining_data, "origin_of", lambda _: {TIMES_FROM: before.isoformat()})
+    with tracking_in(earlier):
+        champion = get_champion(MODEL)
+        with mlflow.start_run() as monitoring:
+            mlflow.set_tags({BASE: first.base_run_id, TIMES_FROM: before.isoformat()})
+        with mlflow.start_run() as loading:
+            mlflow.log_param("data", f"runs:/{monitoring.info.run_id}/retraining.parquet")
+        mlflow.MlflowClient().set_model_version_tag(
+            MODEL, champion.version, "data_run_id", loading.info.run_id
+        )
     again = build()
     assert (again.added, again.times_from) == (first.added, before)
     moved = again.table["Time"] - first.table["Time"]

@@ -13,7 +13,7 @@ from serving.model.features import Feature
 from serving.model.prediction import ModelIdentity
 from steps.monitoring import window
 from steps.monitoring.retraining_data import labelled_predictions
-from steps.monitoring.window import one_of_each, read_window
+from steps.monitoring.window import read_window, sample_mask
 from tests.support.log_fixtures import MODEL, open_prediction_log, prediction_rows
 
 
@@ -60,7 +60,7 @@ def test_large_window_has_the_features_of_a_sample(sqlite_uri, spool, monkeypatc
     rows = prediction_rows(50)
     for number, row in enumerate(rows):
         row.features = {"V1": number, "paid": number % 2 == 0, "job": f"job {number % 7}"}
-    sampled = np.flatnonzero(one_of_each(np.arange(50), 5)).tolist()
+    sampled = np.flatnonzero(sample_mask(np.arange(50), 5)).tolist()
     assert [number // 5 for number in sampled] == list(range(10))
     lacking = sampled.pop(2)
     rows[lacking].features = {"V1": lacking}
@@ -85,7 +85,7 @@ def test_large_window_has_the_features_of_a_sample(sqlite_uri, spool, monkeypatc
 @pytest.mark.quick
 @pytest.mark.parametrize("step", [2, 3, 10])
 def test_sample_is_even_and_does_not_follow_a_period(step):
-    places = np.flatnonzero(one_of_each(np.arange(60_000), step))
+    places = np.flatnonzero(sample_mask(np.arange(60_000), step))
     assert (places // step == np.arange(60_000 // step)).all()
     counts = np.bincount(places % step, minlength=step)
     assert counts.min() > 0.9 * counts.mean()

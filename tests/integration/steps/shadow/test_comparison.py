@@ -86,7 +86,7 @@ def fill(uri, signal, labelled=None):
 
 @contextmanager
 def compared(uri):
-    champion = MonitoredChampion(get_champion("fraud"), *([None] * 3), 0.2, 0.5, None, None)
+    champion = MonitoredChampion(get_champion("fraud"), None, None, None, 0.2, 0.5, None)
     engine = connect(uri)
     with engine.connect() as connection, mlflow.start_run() as run:
         since = datetime.now(UTC) - timedelta(days=1)

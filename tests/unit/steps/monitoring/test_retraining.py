@@ -97,6 +97,9 @@ class TestAppend:
         assert (before.added, after.added) == (2, 3)
         assert set(row_hashes(before.table)) < set(row_hashes(after.table))
         assert after.table["Time"].is_monotonic_increasing
+        first = base["Time"].max() + (pd.Timedelta(seconds=1) if year else 1.0)
+        late = pd.Timestamp(START).tz_localize(None) if year == 2025 else first
+        assert after.table["Time"].iloc[2] == late
 
     def test_table_without_time_column(self):
         whole, _ = self.append(self.BASE.drop(columns="Time"), self.labelled())
