@@ -112,6 +112,7 @@ def one_line(error: BaseException | None) -> str:
     first, *others = masked(str(cause)).strip().splitlines() or [""]
     # MLflow's errors of downloads have a heading with the file before the cause.
     others = [line.strip() for line in others if line.strip() and not line.startswith("#")]
+    first = first.rstrip()
     line = f"{first} {others[0]}" if first.endswith(":") and others else first
     # A message may quote the raw bytes of a file.
     shown = "".join(character if character.isprintable() else "?" for character in line)

@@ -232,7 +232,8 @@ def _times_after(
     first = last + pd.Timedelta(seconds=1)
     if start <= last:
         times = times + (first - start)
-    return times.where(times > last, first)
+    # pandas does not append times of another unit.
+    return times.where(times > last, first).astype(base.dtype)
 
 
 def labelled_predictions(

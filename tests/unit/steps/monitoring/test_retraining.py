@@ -24,7 +24,9 @@ class TestAppend:
 
     def labelled(self, entity_id=(None,) * 3, **columns) -> LabelledPredictions:
         keys = {
-            "created_at": [START + timedelta(seconds=i) for i in range(3)],
+            "created_at": pd.to_datetime([START + timedelta(seconds=i) for i in range(3)]).astype(
+                "datetime64[us, UTC]"
+            ),  # as in the log
             "row_key": np.uint64([11, 12, 13]),
             "entity_id": list(entity_id),
         }
@@ -85,20 +87,26 @@ class TestAppend:
         assert whole["Time"].iloc[2] == pd.Timestamp("2027-01-02 00:00:01")
 
     @pytest.mark.parametrize("year", [None, 2025, 2027])
-    def test_predictions_keep_their_times(self, year):
+    @pytest.mark.parametrize(
+        ("unit", "zone"), [("s", None), ("us", None), ("ns", None), ("ns", "Europe/Berlin")]
+    )
+    def test_predictions_keep_their_times(self, year, unit, zone):
         base = self.BASE
         if year:
-            base = base.assign(Time=pd.to_datetime([f"{year}-01-01", f"{year}-01-02"]))
+            times = pd.to_datetime([f"{year}-01-01", f"{year}-01-02"]).tz_localize(zone)
+            base = base.assign(Time=times.as_unit(unit))
         every = self.labelled()
         later = LabelledPredictions(every.rows[1:], every.keys[1:])
         before = append_new_rows(base, later, "Time", "id")
         # The first prediction gets its label late.
         after = append_new_rows(base, every, "Time", "id", times_from=before.times_from)
         assert (before.added, after.added) == (2, 3)
+        assert after.table.dtypes.equals(base.dtypes)
         assert set(row_hashes(before.table)) < set(row_hashes(after.table))
         assert after.table["Time"].is_monotonic_increasing
         first = base["Time"].max() + (pd.Timedelta(seconds=1) if year else 1.0)
-        late = pd.Timestamp(START).tz_localize(None) if year == 2025 else first
+        start = pd.Timestamp(START) if zone else pd.Timestamp(START).tz_localize(None)
+        late = start if year == 2025 else first
         assert after.table["Time"].iloc[2] == late
 
     def test_table_without_time_column(self):
