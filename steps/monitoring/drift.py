@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from steps.data.reference import Reference
 from steps.evaluation.metrics import Floats
 from steps.monitoring.metric_names import metric_names
 from steps.monitoring.psi import Bins, QuantileBins, bins_of, psi
-from steps.monitoring.window import MAX_PERIODS, Window
+from steps.monitoring.window import MAX_PERIODS, Window, periods_of
 from steps.plots.style import LOWEST_SCORE
 from steps.runtime.memory import release_freed_memory
 
@@ -159,8 +158,8 @@ def measure_drift(
         for feature in manifest.features
     }
     # Before the report, so that Evidently can reuse the freed memory.
-    own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy()
-    own_score_psi = score_psi(own_scores, reference) if len(own_scores) >= MIN_ROWS else None
+    scores = window.champion_scores
+    own_score_psi = score_psi(scores, reference) if len(scores) >= MIN_ROWS else None
     report = _evidently_report(features, reference_rows, bins, psi_limit, share_limit)
     unseen = _unseen(features, manifest)
     return Drift(
@@ -267,8 +266,7 @@ def _psi_by_period(
     bins: dict[str, Bins],
 ) -> pd.DataFrame:
     count = int(np.clip(len(features) // MIN_ROWS, 1, MAX_PERIODS))
-    bounds = np.linspace(0, len(features), count + 1).astype(int).tolist()
-    periods = [features.iloc[start:end] for start, end in pairwise(bounds)]
+    periods = periods_of(features, count)
     values = [
         {name: psi(reference[name], period[name], bins[name]) for name in bins}
         for period in periods

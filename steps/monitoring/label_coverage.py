@@ -5,14 +5,12 @@ they are, and precision is unaffected. Where only confirmed positives are report
 other way round. Either shows in the log: the share of labelled predictions depends on the score.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
 from steps.evaluation.metrics import Floats
-from steps.monitoring.window import MAX_PERIODS
+from steps.monitoring.window import MAX_PERIODS, periods_of
 
 # Predictions below the median, up to the ninth decile, and above it; alerts are a group apart.
 QUANTILES = (0.5, 0.9)
@@ -36,9 +34,7 @@ def describe_coverage_bias(rows: pd.DataFrame) -> str:
     quantiles = rows["score"].quantile(QUANTILES)
     shape = (MAX_PERIODS, len(GROUPS))
     observed, expected, variance = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    bounds = np.linspace(0, len(rows), MAX_PERIODS + 1).astype(int).tolist()
-    for period, (start, end) in enumerate(pairwise(bounds)):
-        members = rows.iloc[start:end]
+    for period, members in enumerate(periods_of(rows, MAX_PERIODS)):
         size = len(members)
         if size < 2:
             continue

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
-import numpy as np
 from filelock import Timeout
 from mlflow.entities import LifecycleStage, Run
 
@@ -100,13 +99,12 @@ def log_findings(findings: Findings, champion: MonitoredChampion) -> None:
         _log_report(findings.drift)
     if isinstance(findings.performance, Performance):
         mlflow.log_metrics(findings.performance.logged_metrics)
-    own_scores = window.rows.loc[window.rows["by_champion"], "score"].to_numpy(np.float64)
     picture = summary_picture(
         findings.title,
         findings.drift,
         findings.performance,
         champion.reference.scores,
-        own_scores,
+        window.champion_scores,
         champion.test_metric,
     )
     log_pictures({"summary.png": picture}, "plots")

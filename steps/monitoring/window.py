@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from serving.log.queries import (
     within,
 )
 from serving.model.features import Feature
+from steps.evaluation.metrics import Floats
 from steps.monitoring.growing_columns import GrowingColumns, in_utc
 from steps.monitoring.logged_features import Mask, typed_columns
 from steps.prediction_log.arrow_tables import for_each_table, table_without_rows, times_of
@@ -89,6 +91,12 @@ class Window:
         """Number of predictions."""
         return len(self.rows)
 
+    @property
+    def champion_scores(self) -> Floats:
+        """Scores by the present champion, shape (n_predictions,)."""
+        scores: Floats = self.rows.loc[self.rows["by_champion"], "score"].to_numpy(np.float64)
+        return scores
+
 
 def read_window(
     connection: sa.Connection,
@@ -128,6 +136,12 @@ def read_window(
 def rows_where(frame: pd.DataFrame, mask: "pd.Series[bool] | Mask") -> pd.DataFrame:
     """Return the rows of a frame for which `mask` is true; the frame itself if they are all."""
     return frame if mask.all() else frame[mask]
+
+
+def periods_of(rows: pd.DataFrame, count: int) -> list[pd.DataFrame]:
+    """Return `count` consecutive parts of `rows`, as equal in length as possible."""
+    bounds = np.linspace(0, len(rows), count + 1).astype(int).tolist()
+    return [rows.iloc[start:end] for start, end in pairwise(bounds)]
 
 
 def sample_mask(places: npt.NDArray[np.int64], step: int) -> Mask:
