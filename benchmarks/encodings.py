@@ -136,7 +136,7 @@ def native_frame(splits: Splits, rows: Split) -> h2o.H2OFrame:
     """Return raw rows with categories as H2O's own; other kinds are prepared."""
     categories = [feature.name for feature in splits.features if feature.kind == "category"]
     others = [feature for feature in splits.features if feature.kind != "category"]
-    fitted = fitting.fit_encodings(others, splits.training.frame, splits.training.y, seed=0)
+    fitted = fitting.fit_encodings(others, splits.training.column, splits.training.y, seed=0)
     prepared = FittedPreparation(others, tuple(fitted.encodings), rows.target, {}).apply(rows)
     frame = prepared.frame.assign(**{name: rows.frame[name] for name in categories})
     return _imported(frame, rows.target, dict.fromkeys(categories, "enum"))

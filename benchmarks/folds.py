@@ -65,7 +65,7 @@ def measure(table: str, seed: int, rows: int, profile: str) -> dict[str, object]
             for name, model in models.items()
         }
         pooled = pooled_scores(splits, models, seed)
-        y = splits.training_and_validation().y
+        y = splits.training_and_validation.y
         by_folds = {name: ks(y, scores) for name, scores in pooled.items()}
         test = refit.preparation.apply(splits.test)
         found: dict[str, object] = {"table": name_of(table), "seed": seed, "rows": len(y)}
@@ -82,7 +82,7 @@ def measure(table: str, seed: int, rows: int, profile: str) -> dict[str, object]
 
 def pooled_scores(splits: Splits, models: dict[str, Pipeline], seed: int) -> dict[str, Floats]:
     """Return each model's scores of the training and validation rows, from folds without them."""
-    both = splits.training_and_validation()
+    both = splits.training_and_validation
     pooled = {name: np.empty(len(both.y)) for name in models}
     for training, held_out, places in _folds(splits, both, seed):
         for name, model in models.items():
@@ -103,7 +103,7 @@ def _folds(splits: Splits, both: Split, seed: int) -> Iterator[tuple[Split, Spli
             )
             for part, of in (("training", fitted_on), ("held_out", places))
         )
-        fitted = fit_encodings(splits.features, training.frame, training.y, seed)
+        fitted = fit_encodings(splits.features, training.column, training.y, seed)
         preparation = FittedPreparation(
             splits.features, tuple(fitted.encodings), "ml_pipes_target", fitted.cross_fitted
         )

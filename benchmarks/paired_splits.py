@@ -74,7 +74,7 @@ def temporal_splits(
         rules = Rules(target, split="temporal")
         splits = split_table(load_source(opened, data), rules, Path(name))
         rows = sum(splits.description.rows.values())
-        early = splits.training_and_validation()
+        early = splits.training_and_validation
         places = [0, *(int(rows * end) for end in ends)]
         if places[-1] > len(early):
             raise ValueError(f"ends {ends}: the last 20 % are the test split")

@@ -106,10 +106,10 @@ def check_export(
         score_natively: Returns the model's own scores of edge rows.
         splits: The splits.
     """
-    check = verify_export(scorer, native, splits.validation.frame, splits.validation.y)
+    check = verify_export(scorer, native, splits.validation)
     failures = check.failures
     if edge := edge_rows(splits):
-        on_edge = verify_export(scorer, score_natively(edge), edge.frame, edge.y)
+        on_edge = verify_export(scorer, score_natively(edge), edge)
         failures += [f"rows with unseen or missing values: {text}" for text in on_edge.failures]
     return Export(scorer, check, failures)
 
@@ -144,7 +144,7 @@ def log_export(
             {
                 "export_largest_difference": export.check.largest_difference,
                 "export_ks_difference": export.check.ks_difference,
-                SECONDS_PER_ROW: seconds_per_row(scorer, validation.frame),
+                SECONDS_PER_ROW: seconds_per_row(scorer, validation),
             }
         )
     verdict = "; ".join(export.failures) or "verified"

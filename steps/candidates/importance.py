@@ -42,17 +42,19 @@ def permutation_importance(scorer: PortableScorer, rows: Split) -> pd.DataFrame 
     if (most := _most_rows_for_each(scorer)) < MIN_ROWS:
         return None
     random = np.random.default_rng(SEED)
-    matrix = scorer.preparation.matrix(scorer.schema.parse_frame(rows.frame))
-    count = min(most, len(matrix))
+    count = min(most, len(rows))
     chosen = _chosen_rows(rows.y, count, random)
-    y, original = rows.y[chosen], matrix[chosen]
+    # From all rows: in the chosen ones, a class may be more frequent.
+    others = random.integers(len(rows), size=(len(scorer.names), len(chosen)))
+    needed, places = np.unique(np.vstack([chosen, others]), return_inverse=True)
+    matrix = scorer.preparation.matrix(scorer.schema.parse_frame(rows.take(needed)))
+    in_matrix, *of_others = places.reshape(-1, len(chosen))
+    y, original = rows.y[chosen], matrix[in_matrix]
     auc = roc_auc_score(y, scorer.score_matrix(original))
     losses = []
-    for columns in _columns_of_features(scorer):
+    for columns, others_of_column in zip(_columns_of_features(scorer), of_others, strict=True):
         changed = original.copy()
-        # From all rows: in the chosen ones, a class may be more frequent.
-        others = random.integers(len(matrix), size=len(chosen))
-        changed[:, columns] = matrix[others, columns]
+        changed[:, columns] = matrix[others_of_column, columns]
         losses.append(auc - roc_auc_score(y, scorer.score_matrix(changed)))
     found = pd.DataFrame({"column": scorer.names, LOSS: losses, "rows": len(chosen)})
     return found.sort_values(LOSS, ascending=False, kind="stable", ignore_index=True)

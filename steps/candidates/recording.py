@@ -134,7 +134,7 @@ def _log_model(
         mlflow.log_dict(model.configuration, CONFIGURATION)
         mlflow.log_params(_short_values(model.configuration))
     with timed("recording"):
-        model.log_native(prepared.validation.X.head(SIGNATURE_ROWS))
+        model.log_native(prepared.validation.head(SIGNATURE_ROWS)[prepared.names])
 
 
 def _short_values(configuration: Configuration) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steps.data.splits import Split, write_parquet
+from steps.data.splits import Split
 
 SEED = 0
 
@@ -26,16 +26,12 @@ def class_sample(rows: Split, size: int) -> tuple[Split, float]:
     positives = min(counts[1], max(size // 2, size - counts[0]))
     drawn = np.array([size - positives, positives])
     random = np.random.default_rng(SEED)
-    places = np.sort(
-        np.concatenate(
-            [
-                random.choice(np.flatnonzero(rows.y == label), drawn[label], replace=False)
-                for label in (0, 1)
-            ]
-        )
+    places = np.concatenate(
+        [
+            random.choice(np.flatnonzero(rows.y == label), drawn[label], replace=False)
+            for label in (0, 1)
+        ]
     )
-    file = rows.file.with_name(f"sample_of_{rows.file.name}")
-    frame = rows.read().iloc[places].reset_index(drop=True)
-    write_parquet(frame, file)
+    sample = rows.selection(f"sample of {rows.name}", places)
     shares = drawn / counts
-    return replace(rows, file=file, in_memory=frame), float(shares[1] / shares[0])
+    return replace(sample, name=rows.name), float(shares[1] / shares[0])

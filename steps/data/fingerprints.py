@@ -1,6 +1,6 @@
 """Fingerprints of the rows that a model has seen, which therefore cannot test it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -86,7 +86,8 @@ class StoredHashes:
 
 
 def record_hashes(
-    X: pd.DataFrame,
+    names: Iterable[str],
+    column: "Callable[[str], pd.Series[Any]]",
     y: Labels,
     times: "pd.Series[Any] | None",
     ids: "pd.Series[Any] | None" = None,
@@ -97,7 +98,8 @@ def record_hashes(
     differ from another in time only.
 
     Args:
-        X: the features, shape (n_rows, n_features).
+        names: the names of the features.
+        column: returns the values of a feature, shape (n_rows,).
         y: the target, shape (n_rows,).
         times: the times of the rows, shape (n_rows,), or None.
         ids: the callers' keys of the rows, shape (n_rows,), or None.
@@ -105,29 +107,12 @@ def record_hashes(
     Returns:
         Hashes, shape (n_rows,).
     """
-    return _record_hashes((X[name] for name in sorted(X.columns)), X.shape[1], y, times, ids)
-
-
-def _record_hashes(
-    features: "Iterable[pd.Series[Any]]",
-    count: int,
-    y: Labels,
-    times: "pd.Series[Any] | None",
-    ids: "pd.Series[Any] | None",
-) -> Hashes:
-    """Return the hashes of `record_hashes` from `count` features in the order of their names."""
     record: list[pd.Series[Any]] = [] if ids is None else [ids.astype(object)]
     record.append(pd.Series(y, dtype=np.int64))
     if times is not None:
         record.append(pd.Series(_as_numbers(times)))
-    return _hashes(chain(record, features), len(record) + count)
-
-
-def _hashes_of(splits: Splits, split: Split) -> Hashes:
-    """Return the hashes of the records of a split, of which one column at a time is read."""
-    columns = (splits.column(split.name, name).to_pandas() for name in sorted(split.features))
-    times, ids = splits.times_of(split), splits.ids_of(split)
-    return _record_hashes(columns, len(split.features), split.y, times, ids)
+    names = sorted(names)
+    return _hashes(chain(record, map(column, names)), len(record) + len(names))
 
 
 def _as_numbers(times: "pd.Series[Any]") -> npt.NDArray[Any]:
@@ -173,7 +158,16 @@ class RowFingerprints:
         until = latest[splits.training.name]
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
-        hashes = [_hashes_of(splits, split) for split in used]
+        hashes = [
+            record_hashes(
+                split.features,
+                split.column,
+                split.y,
+                splits.times_of(split),
+                splits.ids_of(split),
+            )
+            for split in used
+        ]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
@@ -198,7 +192,7 @@ class RowFingerprints:
         if keys is None:
             times = splits.times_of(split) if self.until else None
             ids = splits.ids_of(split) if self.has_ids else None
-            keys = record_hashes(split.frame[features], split.y, times, ids)
+            keys = record_hashes(features, split.column, split.y, times, ids)
         return ~_are_in(keys, self._parts)
 
     @property

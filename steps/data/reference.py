@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from steps.data.splits import Split
+
 # A PSI of ten bins against this many rows is accurate to 0.001.
 SAMPLE_ROWS = 10_000
 # The path of the artifact "reference" in a pyfunc model of MLflow.
@@ -29,10 +31,10 @@ class Reference:
     scores: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, fitted_on: pd.DataFrame, scores: npt.NDArray[np.float64]) -> Self:
+    def of(cls, fitted_on: Split, scores: npt.NDArray[np.float64]) -> Self:
         """Draw a reference; the same rows give the same reference."""
-        scored = pd.DataFrame({"score": scores})
-        return cls(sample(fitted_on), sample(scored)["score"].to_numpy())
+        rows = fitted_on.take(_sample_of(len(fitted_on)))[fitted_on.features]
+        return cls(rows, scores[_sample_of(len(scores))])
 
     def write(self, folder: Path) -> None:
         """Write the reference into `folder`."""
@@ -50,4 +52,10 @@ class Reference:
 
 def sample(rows: pd.DataFrame) -> pd.DataFrame:
     """Draw up to 10,000 random rows; the same rows give the same sample."""
-    return rows.sample(min(len(rows), SAMPLE_ROWS), random_state=0).reset_index(drop=True)
+    return rows.iloc[_sample_of(len(rows))].reset_index(drop=True)
+
+
+def _sample_of(count: int) -> npt.NDArray[np.int64]:
+    """Draw the numbers of up to 10,000 of `count` rows."""
+    random = np.random.RandomState(0)
+    return random.choice(count, min(count, SAMPLE_ROWS), replace=False)

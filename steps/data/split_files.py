@@ -1,7 +1,9 @@
 """Files of splits, written in pieces: the table need not fit into memory."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,37 @@ def digest_of_file(file: Path) -> str:
     return digest.hexdigest()
 
 
+class RowGroups:
+    """Rows on their way to a file, where they arrive in whole row groups."""
+
+    def __init__(self) -> None:
+        self._waiting: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> pa.Table | None:
+        """Add rows; return those to write now, None as long as there are few."""
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) < GROUPS_AT_ONCE * ROW_GROUP:
+            return None
+        whole = pa.concat_tables(self._waiting)
+        complete = len(whole) // ROW_GROUP * ROW_GROUP
+        self._waiting = [whole.slice(complete)]
+        return whole.slice(0, complete)
+
+    def rest(self) -> pa.Table | None:
+        """Return the rows that are still to be written; None if there never were any."""
+        return pa.concat_tables(self._waiting) if self._waiting else None
+
+
+def write_tables(tables: Iterator[pa.Table], file: Path) -> None:
+    """Write tables to `file` in the row groups of a split, with the schema of the first."""
+    groups, first = RowGroups(), next(tables)
+    with pa.parquet.ParquetWriter(file, first.schema) as writer:
+        for table in chain([first], tables):
+            if (whole := groups.add(table.cast(first.schema))) is not None:
+                writer.write_table(whole, row_group_size=ROW_GROUP)
+        writer.write_table(groups.rest(), row_group_size=ROW_GROUP)
+
+
 @dataclass
 class SplitFile:
     """A Parquet file of features and target, the same as pandas would write from a whole frame.
@@ -102,7 +135,7 @@ class SplitFile:
         self._digest = ValueDigest(self._schema.names)
         self._writer = pa.parquet.ParquetWriter(self.file, self._schema)
         self._extras: pa.parquet.ParquetWriter | None = None
-        self._waiting: list[pa.Table] = []
+        self._groups = RowGroups()
         self.missing = dict.fromkeys((feature.name for feature in self.features), 0)
 
     @property
@@ -119,17 +152,13 @@ class SplitFile:
         """Add rows: the features and the target, then times, ids and row keys, if any."""
         self._add_extras(table.select(table.column_names[len(self._schema) :]))
         table = table.select(range(len(self._schema))).rename_columns(self._schema.names)
-        self._waiting.append(table)
-        if sum(map(len, self._waiting)) >= GROUPS_AT_ONCE * ROW_GROUP:
-            whole = pa.concat_tables(self._waiting)
-            complete = len(whole) // ROW_GROUP * ROW_GROUP
-            self._write(whole.slice(0, complete))
-            self._waiting = [whole.slice(complete)]
+        if (whole := self._groups.add(table)) is not None:
+            self._write(whole)
 
     def close(self) -> None:
         """Write the last rows."""
-        if self._waiting:
-            self._write(pa.concat_tables(self._waiting))
+        if (rest := self._groups.rest()) is not None:
+            self._write(rest)
         self.abort()
 
     def abort(self) -> None:

@@ -1,6 +1,7 @@
 """Training, validation and test split of a table, as files in a folder."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 
 from serving.model.features import ENTITY_ID, Feature
 from steps.data.feature_statistics import feature_statistics
 from steps.data.row_keys import RowKeys
-from steps.data.split_files import EXTRA_FILES, ROW_GROUP, WrittenSplits
+from steps.data.split_files import EXTRA_FILES, ROW_GROUP, WrittenSplits, write_tables
 from steps.evaluation.parquet_columns import ParquetColumns
 from steps.runtime.progress import timed
 
 DESCRIPTION_FILE = "splits.json"
 FORMAT_VERSION = 2
 STATISTICS_KEY = "reference"  # the name of the feature statistics in the file
+# More rows than these are read in batches of as many, and not kept.
+ROWS_AT_ONCE = 10 * ROW_GROUP
 # Digests of the bytes of the files, as earlier releases computed them.
 FILE_DIGESTS = "file"
 VALUE_DIGESTS = "values"
@@ -156,8 +160,65 @@ class Split:
 
     @property
     def X(self) -> pd.DataFrame:
-        """The features, shape (n_rows, n_features)."""
+        """The features, shape (n_rows, n_features), kept in memory."""
         return self.frame[self.features]
+
+    def batches(self) -> Iterator[pd.DataFrame]:
+        """Yield features and target of the rows in order, at most 200,000 at a time."""
+        if self._is_small:
+            yield self.frame
+        else:
+            yield from (table.to_pandas() for table in self.tables())
+
+    def head(self, count: int) -> pd.DataFrame:
+        """Return features and target of the first rows, at most 200,000."""
+        return next(self.batches()).head(count)
+
+    def take(self, places: npt.NDArray[np.int64]) -> pd.DataFrame:
+        """Return features and target of the rows with these numbers, in the order of `places`."""
+        if self._is_small:
+            return self.frame.iloc[places].reset_index(drop=True)
+        wanted, order = np.unique(places, return_inverse=True)
+        found, start = [], 0
+        for batch in self.batches():
+            first, last = np.searchsorted(wanted, [start, start + len(batch)])
+            found.append(batch.iloc[wanted[first:last] - start])
+            start += len(batch)
+        return pd.concat(found).iloc[order].reset_index(drop=True)
+
+    def column(self, name: str) -> "pd.Series[Any]":
+        """Return the values of a feature or of the target, shape (n_rows,), read alone."""
+        if self._is_small:
+            return self.frame[name]
+        return ParquetColumns(self.file)[name].to_pandas()
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield features and target of the rows in order as Arrow tables."""
+        names = [*self.features, self.target]
+        if self.in_memory is not None:
+            yield pa.Table.from_pandas(self.in_memory[names], preserve_index=False)
+            return
+        with pa.parquet.ParquetFile(self.file) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch]).select(names)
+
+    def selection(self, name: str, places: npt.NDArray[np.int64]) -> Self:
+        """Return some rows, in their order, as a split with a file of its own.
+
+        Args:
+            name: of the new split.
+            places: the numbers of the rows.
+        """
+        chosen = np.zeros(len(self), bool)
+        chosen[places] = True
+        file = self.file.with_name(f"{name.replace(' ', '_')}_{self.file.name}")
+        with timed("data"):
+            write_tables(_filtered(self.tables(), chosen), file)
+        return replace(self, name=name, file=file, in_memory=None)
+
+    @property
+    def _is_small(self) -> bool:
+        return self.in_memory is not None or len(self) <= ROWS_AT_ONCE
 
     @cached_property
     def y(self) -> npt.NDArray[np.int64]:
@@ -256,11 +317,12 @@ class Splits:
         file = self._folder / name
         return file if file.is_file() else None
 
+    @cached_property
     def training_and_validation(self) -> Split:
-        """Return both as one split with a file of its own, to refit a winner on."""
-        frame = pd.concat([self.training.read(), self.validation.read()], ignore_index=True)
+        """The rows to refit a winner on, as one split with a file of its own."""
         file = self._folder / "refit.parquet"
-        write_parquet(frame, file)
+        with timed("data"):
+            write_tables(_joined([self.training, self.validation]), file)
         return replace(self.training, name="training and validation", file=file)
 
     @cached_property
@@ -299,3 +361,22 @@ class Splits:
 def write_parquet(frame: pd.DataFrame, file: Path) -> None:
     """Write `frame` to `file` in the row groups of a split."""
     frame.to_parquet(file, index=False, row_group_size=ROW_GROUP)
+
+
+def _joined(splits: Sequence[Split]) -> Iterator[pa.Table]:
+    """Yield the rows of splits in order; a column may have values in some of them only."""
+    schemas = [pa.parquet.read_schema(split.file) for split in splits]
+    common = pa.unify_schemas(schemas)
+    for split in splits:
+        for table in split.tables():
+            names = table.schema.names
+            fields = [common.field(name) for name in names]
+            yield table.cast(pa.schema(fields, metadata=table.schema.metadata))
+
+
+def _filtered(tables: Iterator[pa.Table], chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+    """Yield the chosen rows of tables."""
+    start = 0
+    for table in tables:
+        yield table.filter(pa.array(chosen[start : start + len(table)]))
+        start += len(table)

@@ -8,7 +8,6 @@ import logging
 import re
 import warnings
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from h2o.exceptions import H2ODependencyWarning
 from sklearn.model_selection import train_test_split
 
 from serving.model.runtimes import GENMODEL_JAR, MOJO_FILE
-from steps.data.splits import write_parquet
 from steps.engines.base import (
     Configuration,
     Engine,
@@ -193,21 +191,15 @@ def _values(split: Split) -> int:
 def _portions(training: Split, seed: int) -> list[Split]:
     """Divide the training rows into those to fit on, to stop early on, and to blend on."""
     held_out = 1 - FIT_SHARE
+    y = training.y
     fit, rest = train_test_split(
-        training.read(), test_size=held_out, stratify=training.y, random_state=seed
+        np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed
     )
     stop, blend = train_test_split(
-        rest,
-        train_size=STOP_SHARE / held_out,
-        stratify=rest[training.target],
-        random_state=seed,
+        rest, train_size=STOP_SHARE / held_out, stratify=y[rest], random_state=seed
     )
-    portions = []
-    for name, frame in {"fit": fit, "stop": stop, "blend": blend}.items():
-        file = training.file.with_name(f"h2o_{name}.parquet")
-        write_parquet(frame.sort_index(), file)
-        portions.append(replace(training, name=name, file=file, in_memory=None))
-    return portions
+    portions = {"fit": fit, "stop": stop, "blend": blend}
+    return [training.selection(f"h2o {name}", places) for name, places in portions.items()]
 
 
 def _algorithm(model_id: str) -> str:

@@ -41,7 +41,7 @@ from steps.engines.base import (
     TrainedModel,
     run_engine,
 )
-from steps.evaluation.metrics import METRICS, Floats, ks
+from steps.evaluation.metrics import METRICS, Floats
 from steps.export.onnx_graphs import write_onnx
 from steps.export.scikit_learn import classifier_graph
 from steps.runtime.entry_point import step
@@ -52,12 +52,17 @@ from steps.runtime.requirements import pinned
 logger = logging.getLogger("ml-pipes")
 
 CANDIDATES = 5
+COMPARED_METRICS = {
+    "KS": "ks",
+    "ROC AUC": "roc_auc",
+    "Average Precision": "average_precision",
+    "Log Loss": "log_loss",
+}
 # Not compared any more; runs of earlier releases have them as candidates, which may be refitted.
 RETIRED = {"Random Forest"}
 # Its classifiers fit in memory, some of them on one core.
 ROW_BUDGET = {"full": 500_000, "quick": 250_000}
-# PyCaret wants a holdout in every experiment; a refit scores so many rows of each class.
-REFIT_HOLDOUT_ROWS = 5
+HOLDOUT_ROWS = 5  # of each class, in the holdout that every experiment must have
 MAX_LEAVES = 5_000  # of a deep tree
 # Threads of OpenMP wait for each other in loops. On fewer values, rows times features, they gain
 # little, and beside another busy program a second becomes minutes.
@@ -89,7 +94,7 @@ class PyCaretEngine(Engine):
         weight = float((y == 0).sum() / (y == 1).sum())
         profile = self._profile_for(splits.training)
         compared = compared_classifiers(profile, weight, self._seed)
-        experiment = _experiment(splits.training, splits.validation.frame, self._seed)
+        experiment = _experiment(splits.training, self._seed)
         models, metrics = {}, []
         with progress(f"PyCaret compares {len(compared)} classifiers"):
             for name, classifier in compared.items():
@@ -99,7 +104,7 @@ class PyCaretEngine(Engine):
                     model = _fit(
                         experiment, classifier, configuration, splits.training, splits.has_missing
                     )
-                    found = _metrics(experiment, model, splits.validation)
+                    found = _metrics(model, splits.validation)
                 except EngineError as error:
                     logger.warning("%s", error)
                 else:
@@ -124,8 +129,7 @@ class PyCaretEngine(Engine):
         """
         algorithm, weight = configuration["algorithm"], configuration["positive_weight"]
         classifier = classifiers(configuration["profile"], weight, configuration["seed"])[algorithm]
-        holdout = rows.frame.groupby(rows.target).head(REFIT_HOLDOUT_ROWS)
-        experiment = _experiment(rows, holdout, configuration["seed"])
+        experiment = _experiment(rows, configuration["seed"])
         with progress(f"PyCaret fits {algorithm} on {rows.name} rows"):
             return _fit(experiment, classifier, configuration, rows, rows.has_missing)
 
@@ -231,9 +235,13 @@ class Float64Experiment(ClassificationExperiment):
         return with_columns(prepared, {name: X[name] for name in prepared.columns if name in X})
 
 
-def _experiment(rows: Split, holdout: pd.DataFrame, seed: int) -> ClassificationExperiment:
-    """Return a PyCaret experiment that fits on `rows` and has no holdout but `holdout`."""
+def _experiment(rows: Split, seed: int) -> ClassificationExperiment:
+    """Return a PyCaret experiment that fits on `rows`.
+
+    Its holdout is a few of these rows: PyCaret wants one, but copies and scores it for each model.
+    """
     experiment = Float64Experiment()
+    holdout = rows.frame.groupby(rows.target).head(HOLDOUT_ROWS)
     # PyCaret would import Evidently for its version, which takes seconds.
     get_installed_modules().setdefault("evidently", None)
     with timed("data"):
@@ -286,17 +294,14 @@ def _fit(
     return _trained_model(_pipeline(experiment, fitted), configuration, has_missing)
 
 
-def _metrics(
-    experiment: ClassificationExperiment, model: TrainedModel, validation: Split
-) -> dict[str, float]:
-    """Return PyCaret's metrics of its last fit, and exact ones of the corrected scores.
+def _metrics(model: TrainedModel, validation: Split) -> dict[str, float]:
+    """Return metrics of a model on the validation rows.
 
     Raises:
         EngineError: The model's scores are no probabilities.
     """
     y, scores = validation.y, model.scores(validation)
-    exact = {"KS": ks(y, scores), "Log Loss": float(METRICS["log_loss"](y, scores))}
-    return exact | experiment.pull().iloc[0].to_dict()
+    return {title: float(METRICS[name](y, scores)) for title, name in COMPARED_METRICS.items()}
 
 
 def _pipeline(experiment: ClassificationExperiment, classifier: ClassifierMixin) -> Pipeline:
@@ -321,8 +326,8 @@ def _trained_model(
     weighted = getattr(classifier, "class_weight", None) is not None
 
     def predict(split: Split) -> Floats:
-        probability: Floats = pipeline.predict_proba(split.X)[:, 1].astype(np.float64)
-        return probability
+        parts = [pipeline.predict_proba(batch[split.features])[:, 1] for batch in split.batches()]
+        return np.concatenate(parts, dtype=np.float64)
 
     return TrainedModel(
         algorithm=configuration["algorithm"],

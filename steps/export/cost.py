@@ -2,14 +2,13 @@
 
 import time
 
-import pandas as pd
-
 from serving.model.scorer import PortableScorer
+from steps.data.splits import Split
 
 ROWS, REPETITIONS = 1000, 3
 
 
-def seconds_per_row(scorer: PortableScorer, rows: pd.DataFrame) -> float:
+def seconds_per_row(scorer: PortableScorer, rows: Split) -> float:
     """Return the seconds per row that a scorer takes for a batch.
 
     The first of `rows` are parsed beforehand and scored several times; the fastest pass counts.

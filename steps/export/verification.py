@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from serving.model.scorer import PortableScorer
+from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, Labels, ks
+from steps.export.scoring import scores_of
 
 # The largest differences allowed between a model and its export on any row. All graphs compute in
 # float64 and stay far below them. The relative one keeps the ranks of small scores, too.
@@ -54,9 +55,7 @@ class ExportCheck:
         return failures
 
 
-def verify_export(
-    scorer: PortableScorer, native_scores: Floats, rows: pd.DataFrame, y: Labels
-) -> ExportCheck:
+def verify_export(scorer: PortableScorer, native_scores: Floats, rows: Split) -> ExportCheck:
     """Compare an export with its model, from raw rows to scores.
 
     Args:
@@ -64,9 +63,8 @@ def verify_export(
         native_scores: the model's own scores of the rows, shape (n_rows,).
         rows: raw rows. The first are also scored one by one, because a score must not depend on
             the other rows of a request.
-        y: the target of the rows, shape (n_rows,).
     """
-    scores = scorer.score(rows)
+    scores = scores_of(scorer, rows)
     first = rows.head(ROWS_SCORED_ALONE)
     alone = np.concatenate([scorer.score(first.iloc[[row]]) for row in range(len(first))])
     differences = np.abs(scores - native_scores)
@@ -76,7 +74,7 @@ def verify_export(
         largest_relative_difference=float(
             np.max(differences / np.maximum(native_scores, SMALLEST_SCORE))
         ),
-        ks_difference=_ks_difference(y, scores, native_scores),
+        ks_difference=_ks_difference(rows.y, scores, native_scores),
         rows_alone=len(first),
         rows_that_differ_alone=int(np.sum(scores[: len(first)] != alone)),
     )

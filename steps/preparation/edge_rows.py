@@ -20,7 +20,8 @@ def edge_rows(splits: Splits) -> Split | None:
     features = [f for f in splits.features if f.nullable or f.kind == "category"]
     if not features:
         return None
-    frame = splits.validation.frame.head(ROWS).copy()
+    first = splits.validation.head(ROWS)
+    frame = first.copy()
     for place, feature in enumerate(features):
         column = frame[feature.name].astype(object)
         rows = (np.arange(len(frame)) + place) % (2 * EVERY)
@@ -31,6 +32,6 @@ def edge_rows(splits: Splits) -> Split | None:
         frame[feature.name] = column
     file = splits.validation.file.with_name("edge_rows.parquet")
     if all(feature.is_plain for feature in splits.features):
-        frame = frame.astype(splits.validation.frame.dtypes)
+        frame = frame.astype(first.dtypes)
     write_parquet(frame, file)
     return replace(splits.validation, name="edge rows", file=file, in_memory=frame)

@@ -6,13 +6,16 @@ folds, so that no row carries its own target (scikit-learn's `TargetEncoder`). S
 docs/your-own-data.md for the measured difference.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.preprocessing import TargetEncoder
 
-from serving.model.features import Feature, Floats
+from serving.model.features import Feature, FeatureRows, Floats
 from serving.model.preparation import DatePart, Encoding, date_part
 from serving.model.schema import FeatureSchema
 from serving.model.values import Texts
@@ -42,32 +45,32 @@ class FittedEncodings:
 
 
 def fit_encodings(
-    features: list[Feature], rows: pd.DataFrame, y: Labels, seed: int
+    features: list[Feature],
+    column: "Callable[[str], pd.Series[Any]]",
+    y: Labels,
+    seed: int,
 ) -> FittedEncodings:
-    """Fit the encodings of features.
+    """Fit the encodings of features, of which one is in memory at a time.
 
     Args:
         features: The features.
-        rows: Raw rows to fit on, shape (n_rows, at least n_features).
+        column: Returns the raw values of a feature in the rows to fit on, shape (n_rows,).
         y: The target, shape (n_rows,).
         seed: The random state of the folds.
     """
     names = column_names([feature.name for feature in features])
-    values = FeatureSchema([replace(f, nullable=True) for f in features]).parse_frame(rows)
-    numbers, categories = iter(values.numbers.T), iter(values.categories)
     encodings: list[Encoding] = []
     cross_fitted: dict[str, Floats] = {}
     for feature, name in zip(features, names, strict=True):
         if feature.kind == "category":
-            texts = next(categories)
+            (texts,) = _parsed(feature, column).categories
             assert isinstance(texts, Texts), "rows of a frame have them"
             encoding, rates = _fit_category(feature, name, texts, y, seed)
             if rates is not None:
                 cross_fitted[feature.name] = rates
         elif feature.kind == "date":
-            encoding = _fit_date(feature, name, next(numbers))
+            encoding = _fit_date(feature, name, _parsed(feature, column).numbers[:, 0])
         else:
-            next(numbers)
             encoding = Encoding(feature.name, (name,))
         encodings.append(encoding)
     return FittedEncodings(_with_distinct_columns(encodings), cross_fitted)
@@ -78,6 +81,12 @@ def need_encodings(features: list[Feature]) -> bool:
     names = [feature.name for feature in features]
     kinds = {feature.kind for feature in features}
     return not kinds <= {"number", "boolean"} or names != column_names(names)
+
+
+def _parsed(feature: Feature, column: "Callable[[str], pd.Series[Any]]") -> FeatureRows:
+    """Return the canonical values of one feature."""
+    rows = pd.DataFrame({feature.name: column(feature.name)})
+    return FeatureSchema([replace(feature, nullable=True)]).parse_frame(rows)
 
 
 def _fit_date(feature: Feature, name: str, microseconds: Floats) -> Encoding:
@@ -92,14 +101,24 @@ def _fit_category(
     feature: Feature, name: str, texts: Texts, y: Labels, seed: int
 ) -> tuple[Encoding, Floats | None]:
     """Return the encoding of a category, and the cross-fitted target rates if it has such."""
-    counts = pd.Series(list(texts)).value_counts()
-    levels = sorted(counts.index, key=lambda level: (-counts[level], level))
+    counts = _level_counts(texts)
+    levels = sorted(counts, key=lambda level: (-counts[level], level))
     frequent = [level for level in levels if counts[level] >= MIN_LEVEL_ROWS]
     groups = {level: place for place, level in enumerate(frequent)}
     groups |= dict.fromkeys(levels[len(frequent) :], RARE)
     if len(frequent) <= MAX_COLUMNS:
         return _with_indicators(feature, name, groups), None
     return _with_target_rates(feature, name, groups, texts, y, seed)
+
+
+def _level_counts(texts: Texts) -> dict[str, int]:
+    """Return the number of rows of each level."""
+    counts: Counter[str] = Counter()
+    rows = np.bincount(texts.codes[texts.codes >= 0], minlength=len(texts.distinct))
+    for level, count in zip(texts.distinct, rows.tolist(), strict=True):
+        if level is not None and count:
+            counts[level] += count
+    return counts
 
 
 def _with_indicators(feature: Feature, name: str, groups: dict[str, int]) -> Encoding:
@@ -122,7 +141,9 @@ def _with_target_rates(
     feature: Feature, name: str, groups: dict[str, int], texts: Texts, y: Labels, seed: int
 ) -> tuple[Encoding, Floats]:
     """Encode a category as the smoothed target rate of each group of levels."""
-    codes = np.array([MISSING if text is None else groups[text] for text in texts])
+    # The last one is that of rows without a text, whose code is -1.
+    group_of = [MISSING if level is None else groups[level] for level in (*texts.distinct, None)]
+    codes = np.array(group_of)[texts.codes]
     encoder = TargetEncoder(
         target_type="binary",
         cv=max(2, min(FOLDS, int(np.bincount(y).min()))),

@@ -1,17 +1,20 @@
 """Prepared splits: what engines fit and score."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from serving.model.features import Feature, Floats
 from serving.model.preparation import Encoding, Preparation
 from serving.model.schema import FeatureSchema
 from steps.data.feature_frames import with_columns
-from steps.data.splits import Split, Splits, write_parquet
+from steps.data.split_files import write_tables
+from steps.data.splits import Split, Splits
 from steps.preparation.column_names import column_names
 from steps.preparation.fitting import FittedEncodings, fit_encodings, need_encodings
 
@@ -39,7 +42,7 @@ class FittedPreparation:
         """Return rows as engines see them, prepared as in production, in a file of their own."""
         if not self.encodings and self.target == rows.target:
             return rows
-        return self._written(rows, self._frame(rows))
+        return self._written(rows, {})
 
     def apply_to_fitted(self, rows: Split) -> Split:
         """Return the rows of the fit, each with target rates that do not know its own target."""
@@ -47,25 +50,34 @@ class FittedPreparation:
             return self.apply(rows)
         columns = {encoding.feature: encoding.columns[0] for encoding in self.encodings}
         rates = {columns[feature]: rates for feature, rates in self.cross_fitted.items()}
-        return self._written(rows, with_columns(self._frame(rows), rates))
+        return self._written(rows, rates)
 
-    def _frame(self, rows: Split) -> pd.DataFrame:
-        preparation = Preparation(self.features, self.encodings)
-        matrix = preparation.matrix(FeatureSchema(self.features).parse_frame(rows.read()))
-        frame = pd.DataFrame(matrix, columns=preparation.columns)
-        return with_columns(frame, {self.target: rows.y})
-
-    def _written(self, rows: Split, frame: pd.DataFrame) -> Split:
+    def _written(self, rows: Split, replaced: dict[str, Floats]) -> Split:
+        """Write prepared rows, with other values of some columns; a batch at a time."""
         file = rows.file.with_name(f"prepared_{rows.file.name}")
-        write_parquet(frame, file)
+        preparation = Preparation(self.features, self.encodings)
+        write_tables(self._tables(preparation, rows, replaced), file)
         return replace(
             rows,
             file=file,
-            features=[name for name in frame.columns if name != self.target],
+            features=preparation.columns,
             target=self.target,
             has_missing=any(f.nullable for f in self.features if f.kind != "category"),
             in_memory=None,
         )
+
+    def _tables(
+        self, preparation: Preparation, rows: Split, replaced: dict[str, Floats]
+    ) -> Iterator[pa.Table]:
+        schema, start = FeatureSchema(self.features), 0
+        for batch in rows.batches():
+            end = start + len(batch)
+            matrix = preparation.matrix(schema.parse_frame(batch))
+            columns = {name: values[start:end] for name, values in replaced.items()}
+            columns[self.target] = batch[rows.target].to_numpy()
+            frame = with_columns(pd.DataFrame(matrix, columns=preparation.columns), columns)
+            yield pa.Table.from_pandas(frame, preserve_index=False)
+            start = end
 
 
 @dataclass(frozen=True)
@@ -105,9 +117,9 @@ def fit_preparations(splits: Splits, folder: Path, seed: int) -> None:
     """
     if not need_encodings(splits.features):
         return
-    rows = {FIRST_FIT: splits.training, REFIT: splits.training_and_validation()}
+    rows = {FIRST_FIT: splits.training, REFIT: splits.training_and_validation}
     for name, split in rows.items():
-        _write(fit_encodings(splits.features, split.read(), split.y, seed), folder, name)
+        _write(fit_encodings(splits.features, split.column, split.y, seed), folder, name)
 
 
 def prepare(splits: Splits, *, refit: bool = False) -> PreparedSplits:
@@ -117,7 +129,7 @@ def prepare(splits: Splits, *, refit: bool = False) -> PreparedSplits:
         splits: The splits, with the preparations that were fitted on them.
         refit: Whether the rows to fit on are those of training and validation.
     """
-    rows = splits.training_and_validation() if refit else splits.training
+    rows = splits.training_and_validation if refit else splits.training
     preparation = _read(splits, REFIT if refit else FIRST_FIT)
     return PreparedSplits(
         preparation.apply_to_fitted(rows), preparation.apply(splits.validation), preparation

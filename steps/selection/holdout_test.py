@@ -15,6 +15,7 @@ from steps.evaluation.chance import ChanceTest
 from steps.evaluation.intervals import Estimate, Interval, bounds, threshold_metric_intervals
 from steps.evaluation.leakage import describe_leak
 from steps.evaluation.metrics import Floats, Labels, threshold_metrics
+from steps.export.scoring import scores_of
 from steps.plots.curves import curves
 from steps.plots.style import log_pictures
 from steps.plots.thresholds import threshold_plots
@@ -75,7 +76,7 @@ def run_holdout_test(lineage: Lineage, scorer_folder: Path, splits: LoggedSplits
     scorer = PortableScorer.load(scorer_folder)
     threshold = scorer.manifest.threshold
     with timed("judging"):
-        scores = scorer.score(test.frame)
+        scores = scores_of(scorer, test)
         estimate = Estimate(test.y, scores)
         metrics = estimate.metrics | threshold_metrics(test.y, scores, threshold)
         intervals = estimate.intervals | threshold_metric_intervals(test.y, scores, threshold)

@@ -12,6 +12,7 @@ from serving.model.scorer import PortableScorer
 from steps.data.fingerprints import RowFingerprints
 from steps.data.splits import Splits
 from steps.evaluation.metrics import Floats
+from steps.export.scoring import scores_of
 from steps.registry.anchor import anchor_of
 from steps.registry.champion_model import FINGERPRINTS_IN_MODEL
 from steps.registry.versions import download_version, find_champion
@@ -82,7 +83,7 @@ def _assess(found: ModelVersion, splits: Splits) -> Incumbent:
         fingerprints = RowFingerprints.read(model / FINGERPRINTS_IN_MODEL)
         try:
             scorer = PortableScorer.load(model / SCORER_IN_MODEL)
-            scores = scorer.score(test.frame)
+            scores = scores_of(scorer, test)
         except (InputError, ScorerError) as error:
             return Incumbent(version, fingerprints, None, unseen, str(error), anchor)
         if fingerprints is not None:

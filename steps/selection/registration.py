@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
@@ -100,9 +101,9 @@ def _log_model(
     """Log the model card and the MLflow model; return the model's URI and its description."""
     description = _log_model_card(challenger, splits, decision, pictures)
     refitted = challenger.lineage.was_refitted
-    fitted_on = splits.training_and_validation() if refitted else splits.training
+    fitted_on = splits.training_and_validation if refitted else splits.training
     write_example(challenger.scorer, _example_rows(splits.test, challenger.scores))
-    reference = Reference.of(fitted_on.X, challenger.scores)
+    reference = Reference.of(fitted_on, challenger.scores)
     write_reference_rows(challenger.scorer, reference.rows)
     return log_champion_model(challenger.scorer, fingerprints, reference), description
 
@@ -176,4 +177,4 @@ def _monitoring_tag(data_run_id: str) -> dict[str, str]:
 
 def _example_rows(test: Split, scores: Floats) -> pd.DataFrame:
     """Return the features of two test rows: those with the highest and the lowest score."""
-    return test.X.iloc[[int(scores.argmax()), int(scores.argmin())]].reset_index(drop=True)
+    return test.take(np.array([scores.argmax(), scores.argmin()]))[test.features]

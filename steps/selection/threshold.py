@@ -11,6 +11,7 @@ from steps.candidates.queries import download_scorer, validation_scores
 from steps.data.splits import Split
 from steps.evaluation.metrics import Floats, Labels
 from steps.evaluation.operating_points import OperatingPoints
+from steps.export.scoring import scores_of
 from steps.runtime.errors import ParameterError
 from steps.runtime.threshold_rule import ThresholdRule
 
@@ -31,7 +32,7 @@ def threshold_of(rule: ThresholdRule, candidate_run_id: str, validation: Split) 
         if manifest.members:  # their weights were selected on these rows
             scores = validation_scores(candidate_run_id)
         else:
-            scores = PortableScorer.load(folder).score(validation.frame)
+            scores = scores_of(PortableScorer.load(folder), validation)
     return choose_threshold(rule, validation.y, scores)
 
 

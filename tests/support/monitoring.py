@@ -41,7 +41,8 @@ def scored_window(count: int, shift: float = 0.0, positives: int = 40) -> Window
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference.of(feature_table(5000), expit(np.random.default_rng(1).normal(size=3000) - 4))
+    scores = expit(np.random.default_rng(1).normal(size=3000) - 4)
+    return Reference(feature_table(5000), scores)
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def test_candidates_are_the_best_by_ks_and_then_by_log_loss(table, tmp_path, mon
     assert board["Model"].tolist() == ["weighted", "certain", "chance"]
     losses = [log_loss(splits.validation.y, each) for each in scores]
     assert board["Log Loss"].tolist()[:2] == pytest.approx(losses, abs=1e-6)
-    assert {"Accuracy", "AUC", "Seconds"} <= set(board.columns)
+    assert {"ROC AUC", "Average Precision", "Seconds"} <= set(board.columns)
 
 
 def test_retired_classifier_is_fitted_again_but_not_compared(small_splits):

@@ -70,7 +70,7 @@ def champion(tmp_path_factory) -> MonitoredChampion:
     manifest = Manifest(
         "onnx", FEATURES, 0.5, encodings=encodings, reference=feature_statistics(file)
     )
-    reference = Reference.of(training, np.random.default_rng(0).random(1000))
+    reference = Reference(training, np.random.default_rng(0).random(1000))
     version = Mock(tags={"metric": "ks"}, version="3", run_id=MODEL.run_id)
     version.name = MODEL.name
     return MonitoredChampion(version, manifest, reference, None, 0.2, 0.5, None)

@@ -36,7 +36,7 @@ def test_earlier_statistics_of_21_quantiles_can_be_merged(statistics_of):
 
 def test_refitted_model_has_statistics_of_validation_rows_too(small_splits):
     training = small_splits.training.X
-    both = small_splits.training_and_validation().X
+    both = small_splits.training_and_validation.X
     for refitted, rows in ((False, training), (True, both)):
         found = _statistics(small_splits, refitted)["columns"]
         for name in training:

@@ -64,6 +64,6 @@ def test_all_splits_have_missing_values_if_one_has(table, tmp_path):
 
 
 def test_training_and_validation_are_one_split_with_a_file(table, tmp_path):
-    rows = load_frame(table, tmp_path).training_and_validation()
+    rows = load_frame(table, tmp_path).training_and_validation
     assert len(rows.X) == len(rows.y) == 320
     pd.testing.assert_frame_equal(pd.read_parquet(rows.file), rows.frame)

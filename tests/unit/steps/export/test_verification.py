@@ -1,8 +1,11 @@
 """Verification of an export against its model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from steps.data.splits import Split
 from steps.export.verification import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
@@ -15,7 +18,9 @@ pytestmark = pytest.mark.quick
 
 def verify(scorer, native, frame, y=None):
     y = np.arange(len(frame)) % 5 == 0 if y is None else y
-    return verify_export(scorer, native, frame, y.astype(int))
+    rows = frame.assign(Class=y.astype(int))
+    split = Split("validation", Path("validation.parquet"), list(frame), "Class", in_memory=rows)
+    return verify_export(scorer, native, split)
 
 
 def test_equal_export_passes(tmp_path, feature_rows):

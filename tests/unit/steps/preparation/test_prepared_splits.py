@@ -53,7 +53,7 @@ def test_target_rates_of_training_rows_do_not_know_their_own_target():
     random = np.random.default_rng(5)
     levels = pd.DataFrame({"city": random.integers(0, 60, 3000).astype(str)})
     y = random.integers(0, 2, 3000)
-    fitted = fit_encodings([Feature("city", "category")], levels, y, seed=1)
+    fitted = fit_encodings([Feature("city", "category")], levels.get, y, seed=1)
     (encoding,) = fitted.encodings
     in_sample = np.array([encoding.values_of(city)[0] for city in levels["city"]])
     assert np.corrcoef(in_sample, y)[0, 1] > 0.1
@@ -64,7 +64,7 @@ def test_rare_missing_and_unseen_levels_have_values_of_their_own():
     levels = ["a"] * 20 + ["b"] * 30 + [None] * 5 + ["rare"] * (MIN_LEVEL_ROWS - 1) + ["odd"]
     rows = pd.DataFrame({"x": levels})
     y = np.arange(len(levels)) % 2
-    (encoding,) = fit_encodings([Feature("x", "category", nullable=True)], rows, y, 1).encodings
+    (encoding,) = fit_encodings([Feature("x", "category", nullable=True)], rows.get, y, 1).encodings
     assert encoding.columns == ("x_1", "x_2", "x_3", "x_4")
     assert encoding.values_of("b") == (1, 0, 0, 0)
     assert encoding.values_of("rare") == encoding.values_of("odd") == (0, 0, 0, 1)
@@ -74,7 +74,7 @@ def test_rare_missing_and_unseen_levels_have_values_of_their_own():
 
 def test_parts_of_dates_that_do_not_vary_are_left_out():
     rows = pd.DataFrame({"at": pd.to_datetime(["2020-01-01", "2020-01-31", None])})
-    (encoding,) = fit_encodings([Feature("at", "date")], rows, np.array([0, 1, 0]), 1).encodings
+    (encoding,) = fit_encodings([Feature("at", "date")], rows.get, np.array([0, 1, 0]), 1).encodings
     assert encoding.parts == ("seconds", "day", "weekday")
 
 
