@@ -32,6 +32,6 @@ def class_sample(rows: Split, size: int) -> tuple[Split, float]:
             for label in (0, 1)
         ]
     )
-    sample = rows.selection(f"sample of {rows.name}", places)
+    sample = rows.subset(f"sample of {rows.name}", places)
     shares = drawn / counts
     return replace(sample, name=rows.name), float(shares[1] / shares[0])

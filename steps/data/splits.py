@@ -202,7 +202,7 @@ class Split:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 yield pa.Table.from_batches([batch]).select(names)
 
-    def selection(self, name: str, places: npt.NDArray[np.int64]) -> Self:
+    def subset(self, name: str, places: npt.NDArray[np.int64]) -> Self:
         """Return some rows, in their order, as a split with a file of its own.
 
         Args:

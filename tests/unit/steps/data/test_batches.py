@@ -43,7 +43,7 @@ def test_batches_are_bounded_and_not_kept(opened):
         lambda splits: splits.training.take(np.array([599, 0, 71, 71, 70, 1])),
         lambda splits: splits.validation.head(30),
         lambda splits: pd.DataFrame({name: splits.test.column(name) for name in NAMES}),
-        lambda splits: splits.training.selection("odd rows", np.arange(599, 0, -2)).read(),
+        lambda splits: splits.training.subset("odd rows", np.arange(599, 0, -2)).read(),
         lambda splits: class_sample(splits.training, 100)[0].read(),
         lambda splits: splits.training_and_validation.read(),
         lambda splits: prepare(splits).training.read(),
