@@ -94,10 +94,14 @@ class FeatureSchema:
         """
         if absent := [name for name in self.names if name not in frame.columns]:
             raise InputError(f"missing column{'s'[: len(absent) > 1]} {', '.join(absent)}")
+        columns = frame[self._plain]
+        for name, dtype in columns.dtypes.items():
+            if dtype.kind in "mM":  # as numbers, they would be nanoseconds
+                raise _not_a_number(name, dtype)
         try:
-            plain = frame[self._plain].to_numpy(dtype=np.float64, na_value=np.nan).T
+            plain = columns.to_numpy(dtype=np.float64, na_value=np.nan).T
         except (TypeError, ValueError):
-            raise _not_numeric(frame[self._plain]) from None
+            raise _not_numeric(columns) from None
         self._check_exact(plain, lambda name, rows: frame[name].iloc[rows].tolist())
         return self._assemble(plain, lambda name: _distinct_in_series(frame[name]))
 
@@ -107,8 +111,12 @@ class FeatureSchema:
         Raises:
             InputError: As `parse_frame`.
         """
+        import pyarrow as pa
+
         plain = np.empty((len(self._plain), batch.num_rows))
         for values, name in zip(plain, self._plain, strict=True):
+            if pa.types.is_temporal(batch[name].type):
+                raise _not_a_number(name, batch[name].type)
             values[:] = batch[name].cast("double", safe=False).to_numpy(zero_copy_only=False)
         self._check_exact(plain, lambda name, rows: batch[name].take(rows).to_pylist())
         return self._assemble(plain, lambda name: _distinct_in_array(batch[name]))
@@ -233,8 +241,12 @@ def _canonical(feature: Feature, values: Distinct | Floats) -> Texts | Floats:
     Raises:
         InputError: A value breaks a rule.
     """
-    if isinstance(values, np.ndarray):
-        return values
+    if isinstance(values, np.ndarray):  # datetimes
+        if feature.kind == "date":
+            return values
+        missing = np.isnan(values)
+        found = [pd.Timestamp(value, unit="us") for value in values[~missing][:1]]
+        values = np.where(missing, -1, 0), found
     codes, distinct = values
     parse, canonical = feature.parse, []
     for code, value in enumerate(distinct):
@@ -273,6 +285,10 @@ def _distinct_in_array(array: "pa.Array") -> Distinct | Floats:
 
 def _microseconds(times: "npt.NDArray[np.datetime64]") -> Floats:
     return np.where(np.isnat(times), np.nan, times.astype(np.int64).astype(np.float64))
+
+
+def _not_a_number(name: Any, type_: Any) -> InputError:
+    return InputError(f"column {name}: must have numbers, not {type_}")
 
 
 def _not_numeric(frame: pd.DataFrame) -> InputError:

@@ -115,6 +115,29 @@ def test_frames_of_other_dtypes_are_converted(kind, series, logged):
     ] == logged
 
 
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        (Feature("x", nullable=True), "column x: must have numbers, not "),
+        (Feature("x", text=True, nullable=True), "column x, row 1: must be a number, not Time"),
+        (Feature("x", "category", nullable=True), "column x, row 1: must be text, not Timestamp"),
+        (
+            Feature("x", "boolean", nullable=True),
+            "column x, row 1: must be a boolean, not Timestamp",
+        ),
+    ],
+)
+def test_datetimes_are_refused_where_other_kinds_are_expected(feature, message):
+    schema = FeatureSchema([feature])
+    rows = pd.DataFrame({"x": pd.to_datetime([None, "2020-02-29", "2020-03-01"])})
+    for parse, given in (
+        (schema.parse_frame, rows),
+        (schema.parse_batch, pa.RecordBatch.from_pandas(rows)),
+    ):
+        with pytest.raises(InputError, match=f"^{message}"):
+            parse(given)
+
+
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
 def test_inexact_integers_are_refused(value):
     columns = {"V1": [1, value], "gap": [2, None]}
