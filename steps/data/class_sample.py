@@ -1,7 +1,5 @@
 """Samples of a split that keep the rarer class."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from steps.data.splits import Split
@@ -32,6 +30,5 @@ def class_sample(rows: Split, size: int) -> tuple[Split, float]:
             for label in (0, 1)
         ]
     )
-    sample = rows.subset(f"sample of {rows.name}", places)
     shares = drawn / counts
-    return replace(sample, name=rows.name), float(shares[1] / shares[0])
+    return rows.subset("sample_of", places), float(shares[1] / shares[0])

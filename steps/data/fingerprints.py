@@ -115,6 +115,19 @@ def record_hashes(
     return _hashes(chain(record, map(column, names)), len(record) + len(names))
 
 
+def _hashes_of(
+    splits: Splits,
+    split: Split,
+    features: Iterable[str],
+    with_times: bool = True,
+    with_ids: bool = True,
+) -> Hashes:
+    """Return the hashes of the records of a split, of which one column at a time is read."""
+    times = splits.times_of(split) if with_times else None
+    ids = splits.ids_of(split) if with_ids else None
+    return record_hashes(features, split.column, split.y, times, ids)
+
+
 def _as_numbers(times: "pd.Series[Any]") -> npt.NDArray[Any]:
     if is_datetime64_any_dtype(times):
         naive = pd.to_datetime(times, utc=True).dt.tz_localize(None)
@@ -158,16 +171,7 @@ class RowFingerprints:
         until = latest[splits.training.name]
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
-        hashes = [
-            record_hashes(
-                split.features,
-                split.column,
-                split.y,
-                splits.times_of(split),
-                splits.ids_of(split),
-            )
-            for split in used
-        ]
+        hashes = [_hashes_of(splits, split, split.features) for split in used]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
@@ -190,9 +194,7 @@ class RowFingerprints:
         """
         keys = splits.row_keys_of(split) if self.has_keys else None
         if keys is None:
-            times = splits.times_of(split) if self.until else None
-            ids = splits.ids_of(split) if self.has_ids else None
-            keys = record_hashes(features, split.column, split.y, times, ids)
+            keys = _hashes_of(splits, split, features, bool(self.until), self.has_ids)
         return ~_are_in(keys, self._parts)
 
     @property

@@ -78,13 +78,13 @@ def digest_of_file(file: Path) -> str:
 
 
 class RowGroups:
-    """Rows on their way to a file, where they arrive in whole row groups."""
+    """A buffer that releases rows in whole row groups."""
 
     def __init__(self) -> None:
         self._waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> pa.Table | None:
-        """Add rows; return those to write now, None as long as there are few."""
+        """Add rows; return those to write now, None until enough are buffered."""
         self._waiting.append(table)
         if sum(map(len, self._waiting)) < GROUPS_AT_ONCE * ROW_GROUP:
             return None
@@ -94,8 +94,9 @@ class RowGroups:
         return whole.slice(0, complete)
 
     def rest(self) -> pa.Table | None:
-        """Return the rows that are still to be written; None if there never were any."""
-        return pa.concat_tables(self._waiting) if self._waiting else None
+        """Return the rows that are still to be written; None if there are none."""
+        rest = pa.concat_tables(self._waiting) if self._waiting else ()
+        return rest if len(rest) else None
 
 
 def write_tables(tables: Iterator[pa.Table], file: Path) -> None:
@@ -105,7 +106,8 @@ def write_tables(tables: Iterator[pa.Table], file: Path) -> None:
         for table in chain([first], tables):
             if (whole := groups.add(table.cast(first.schema))) is not None:
                 writer.write_table(whole, row_group_size=ROW_GROUP)
-        writer.write_table(groups.rest(), row_group_size=ROW_GROUP)
+        if (rest := groups.rest()) is not None:
+            writer.write_table(rest, row_group_size=ROW_GROUP)
 
 
 @dataclass
@@ -168,8 +170,6 @@ class SplitFile:
             self._extras.close()
 
     def _write(self, table: pa.Table) -> None:
-        if not len(table):
-            return
         table = table.combine_chunks().cast(self._schema)
         self._digest.update(table)
         self._writer.write_table(table, row_group_size=ROW_GROUP)

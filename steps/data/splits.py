@@ -23,8 +23,8 @@ from steps.runtime.progress import timed
 DESCRIPTION_FILE = "splits.json"
 FORMAT_VERSION = 2
 STATISTICS_KEY = "reference"  # the name of the feature statistics in the file
-# More rows than these are read in batches of as many, and not kept.
-ROWS_AT_ONCE = 10 * ROW_GROUP
+# Splits of more values are read in batches of at most as many, and not kept in memory: 64 MB.
+VALUES_AT_ONCE = 8_000_000
 # Digests of the bytes of the files, as earlier releases computed them.
 FILE_DIGESTS = "file"
 VALUE_DIGESTS = "values"
@@ -164,15 +164,20 @@ class Split:
         return self.frame[self.features]
 
     def batches(self) -> Iterator[pd.DataFrame]:
-        """Yield features and target of the rows in order, at most 200,000 at a time."""
+        """Yield features and target of the rows in order, at most 8,000,000 values at a time.
+
+        A split that is not larger is kept in memory.
+        """
         if self._is_small:
             yield self.frame
         else:
             yield from (table.to_pandas() for table in self.tables())
 
     def head(self, count: int) -> pd.DataFrame:
-        """Return features and target of the first rows, at most 200,000."""
-        return next(self.batches()).head(count)
+        """Return features and target of the first rows."""
+        if self._is_small:
+            return self.frame.head(count)
+        return next(self.tables(count)).to_pandas()
 
     def take(self, places: npt.NDArray[np.int64]) -> pd.DataFrame:
         """Return features and target of the rows with these numbers, in the order of `places`."""
@@ -188,44 +193,57 @@ class Split:
 
     def column(self, name: str) -> "pd.Series[Any]":
         """Return the values of a feature or of the target, shape (n_rows,), read alone."""
-        if self._is_small:
-            return self.frame[name]
-        return ParquetColumns(self.file)[name].to_pandas()
+        if self.in_memory is not None:
+            return self.in_memory[name]
+        return self.columns[name].to_pandas()
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield features and target of the rows in order as Arrow tables."""
+    @cached_property
+    def columns(self) -> ParquetColumns:
+        """The columns of the file, each read when it is asked for."""
+        return ParquetColumns(self.file)
+
+    def tables(self, rows_at_once: int | None = None) -> Iterator[pa.Table]:
+        """Yield features and target of the rows in order as Arrow tables.
+
+        Args:
+            rows_at_once: the number of rows in each but the last; None for 8,000,000 values.
+        """
         names = [*self.features, self.target]
         if self.in_memory is not None:
             yield pa.Table.from_pandas(self.in_memory[names], preserve_index=False)
             return
         with pa.parquet.ParquetFile(self.file) as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE):
+            for batch in file.iter_batches(rows_at_once or self._rows_at_once):
                 yield pa.Table.from_batches([batch]).select(names)
 
-    def subset(self, name: str, places: npt.NDArray[np.int64]) -> Self:
+    def subset(self, prefix: str, places: npt.NDArray[np.int64]) -> Self:
         """Return some rows, in their order, as a split with a file of its own.
 
         Args:
-            name: of the new split.
+            prefix: of the name of the file.
             places: the numbers of the rows.
         """
         chosen = np.zeros(len(self), bool)
         chosen[places] = True
-        file = self.file.with_name(f"{name.replace(' ', '_')}_{self.file.name}")
+        file = self.file.with_name(f"{prefix}_{self.file.name}")
         with timed("data"):
             write_tables(_filtered(self.tables(), chosen), file)
-        return replace(self, name=name, file=file, in_memory=None)
+        return replace(self, file=file, in_memory=None)
+
+    @property
+    def _rows_at_once(self) -> int:
+        return max(VALUES_AT_ONCE // (len(self.features) + 1), 1)
 
     @property
     def _is_small(self) -> bool:
-        return self.in_memory is not None or len(self) <= ROWS_AT_ONCE
+        return self.in_memory is not None or len(self) <= self._rows_at_once
 
     @cached_property
     def y(self) -> npt.NDArray[np.int64]:
         """The target, 0 or 1, shape (n_rows,)."""
         if self.in_memory is not None:
             return self.in_memory[self.target].to_numpy()
-        return ParquetColumns(self.file)[self.target].to_numpy()
+        return self.columns[self.target].to_numpy()
 
 
 class Splits:
@@ -233,7 +251,6 @@ class Splits:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._opened: dict[str, ParquetColumns] = {}
         self.description = SplitsDescription.read(self._file(DESCRIPTION_FILE))
 
     @property
@@ -270,10 +287,6 @@ class Splits:
     def test(self) -> Split:
         """The held-out rows, for the champion and the incumbent only."""
         return self._read("test")
-
-    def column(self, split: str, name: str) -> pa.Array:
-        """Return the values of a feature or of the target in a split, read alone."""
-        return self._columns(split)[name]
 
     @property
     def times(self) -> pa.Array | None:
@@ -344,11 +357,6 @@ class Splits:
         first = sum(self.description.rows[name] for name in names[: names.index(split.name)])
         return rows.iloc[first : first + len(split), 0].reset_index(drop=True)
 
-    def _columns(self, split: str) -> ParquetColumns:
-        if split not in self._opened:
-            self._opened[split] = ParquetColumns(self._file(f"{split}.parquet"))
-        return self._opened[split]
-
     def _read(self, name: str) -> Split:
         with timed("data"):
             file = self._file(f"{name}.parquet")
@@ -364,14 +372,17 @@ def write_parquet(frame: pd.DataFrame, file: Path) -> None:
 
 
 def _joined(splits: Sequence[Split]) -> Iterator[pa.Table]:
-    """Yield the rows of splits in order; a column may have values in some of them only."""
+    """Yield the rows of splits in order, with the same types.
+
+    pandas, in earlier releases, wrote a column without values with a type of its own.
+    """
+    names = [*splits[0].features, splits[0].target]
     schemas = [pa.parquet.read_schema(split.file) for split in splits]
-    common = pa.unify_schemas(schemas)
+    common = pa.unify_schemas(
+        [pa.schema([schema.field(name) for name in names], schema.metadata) for schema in schemas]
+    )
     for split in splits:
-        for table in split.tables():
-            names = table.schema.names
-            fields = [common.field(name) for name in names]
-            yield table.cast(pa.schema(fields, metadata=table.schema.metadata))
+        yield from (table.cast(common) for table in split.tables())
 
 
 def _filtered(tables: Iterator[pa.Table], chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:

@@ -24,6 +24,7 @@ class SplitsSample:
         self.description = splits.description
         self.names = list(splits.description.rows)
         self._splits = splits
+        self._by_name = {s.name: s for s in (splits.training, splits.validation, splits.test)}
 
     @property
     def is_complete(self) -> bool:
@@ -56,7 +57,7 @@ class SplitsSample:
         return found
 
     def _column(self, split: str, name: str) -> pa.Array:
-        column = self._splits.column(split, name)
+        column = self._by_name[split].columns[name]
         return column if len(column) <= MAX_ROWS else column.take(self._rows(split))
 
     def _rows(self, split: str) -> "npt.NDArray[np.int64]":

@@ -199,7 +199,7 @@ def _portions(training: Split, seed: int) -> list[Split]:
         rest, train_size=STOP_SHARE / held_out, stratify=y[rest], random_state=seed
     )
     portions = {"fit": fit, "stop": stop, "blend": blend}
-    return [training.subset(f"h2o {name}", places) for name, places in portions.items()]
+    return [training.subset(f"h2o_{name}", places) for name, places in portions.items()]
 
 
 def _algorithm(model_id: str) -> str:

@@ -238,7 +238,7 @@ class Float64Experiment(ClassificationExperiment):
 def _experiment(rows: Split, seed: int) -> ClassificationExperiment:
     """Return a PyCaret experiment that fits on `rows`.
 
-    Its holdout is a few of these rows: PyCaret wants one, but copies and scores it for each model.
+    PyCaret requires a holdout, and scores it for each model: it gets a few of these rows.
     """
     experiment = Float64Experiment()
     holdout = rows.frame.groupby(rows.target).head(HOLDOUT_ROWS)

@@ -11,6 +11,7 @@ def scores_of(scorer: PortableScorer, rows: Split) -> Floats:
     """Return the scorer's probabilities of class 1, shape (n_rows,), computed in batches.
 
     Raises:
-        InputError: A feature is absent or has an invalid value.
+        InputError: A feature is absent or has an invalid value, whose row number counts from the
+            start of its batch.
     """
     return np.concatenate([scorer.score(batch) for batch in rows.batches()])

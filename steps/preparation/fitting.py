@@ -6,7 +6,7 @@ folds, so that no row carries its own target (scikit-learn's `TargetEncoder`). S
 docs/your-own-data.md for the measured difference.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,10 +77,14 @@ def fit_encodings(
 
 
 def need_encodings(features: list[Feature]) -> bool:
-    """Return whether any feature is not a number with a name that engines accept."""
+    """Return whether engines refuse any feature, by its name or by its values, as it is."""
     names = [feature.name for feature in features]
-    kinds = {feature.kind for feature in features}
-    return not kinds <= {"number", "boolean"} or names != column_names(names)
+    return names != column_names(names) or not all(map(_is_accepted, features))
+
+
+def _is_accepted(feature: Feature) -> bool:
+    # PyCaret and Spark take missing values in numbers only.
+    return feature.kind == "number" or (feature.kind == "boolean" and not feature.nullable)
 
 
 def _parsed(feature: Feature, column: "Callable[[str], pd.Series[Any]]") -> FeatureRows:
@@ -112,11 +116,11 @@ def _fit_category(
 
 
 def _level_counts(texts: Texts) -> dict[str, int]:
-    """Return the number of rows of each level."""
-    counts: Counter[str] = Counter()
+    """Return the number of rows of each level; several raw values may be the same level."""
+    counts: dict[str, int] = defaultdict(int)
     rows = np.bincount(texts.codes[texts.codes >= 0], minlength=len(texts.distinct))
     for level, count in zip(texts.distinct, rows.tolist(), strict=True):
-        if level is not None and count:
+        if level is not None:
             counts[level] += count
     return counts
 
@@ -141,7 +145,7 @@ def _with_target_rates(
     feature: Feature, name: str, groups: dict[str, int], texts: Texts, y: Labels, seed: int
 ) -> tuple[Encoding, Floats]:
     """Encode a category as the smoothed target rate of each group of levels."""
-    # The last one is that of rows without a text, whose code is -1.
+    # The last entry is for code -1, a missing text.
     group_of = [MISSING if level is None else groups[level] for level in (*texts.distinct, None)]
     codes = np.array(group_of)[texts.codes]
     encoder = TargetEncoder(

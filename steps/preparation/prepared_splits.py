@@ -52,11 +52,11 @@ class FittedPreparation:
         rates = {columns[feature]: rates for feature, rates in self.cross_fitted.items()}
         return self._written(rows, rates)
 
-    def _written(self, rows: Split, replaced: dict[str, Floats]) -> Split:
-        """Write prepared rows, with other values of some columns; a batch at a time."""
+    def _written(self, rows: Split, rates: dict[str, Floats]) -> Split:
+        """Write prepared rows in batches, with the given target rates in some columns."""
         file = rows.file.with_name(f"prepared_{rows.file.name}")
         preparation = Preparation(self.features, self.encodings)
-        write_tables(self._tables(preparation, rows, replaced), file)
+        write_tables(self._tables(preparation, rows, rates), file)
         return replace(
             rows,
             file=file,
@@ -67,13 +67,13 @@ class FittedPreparation:
         )
 
     def _tables(
-        self, preparation: Preparation, rows: Split, replaced: dict[str, Floats]
+        self, preparation: Preparation, rows: Split, rates: dict[str, Floats]
     ) -> Iterator[pa.Table]:
         schema, start = FeatureSchema(self.features), 0
         for batch in rows.batches():
             end = start + len(batch)
             matrix = preparation.matrix(schema.parse_frame(batch))
-            columns = {name: values[start:end] for name, values in replaced.items()}
+            columns = {name: values[start:end] for name, values in rates.items()}
             columns[self.target] = batch[rows.target].to_numpy()
             frame = with_columns(pd.DataFrame(matrix, columns=preparation.columns), columns)
             yield pa.Table.from_pandas(frame, preserve_index=False)

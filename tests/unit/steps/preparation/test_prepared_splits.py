@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 
 from serving.model.features import Feature
+from steps.data.splits import Splits
 from steps.preparation.column_names import column_names
 from steps.preparation.edge_rows import UNSEEN, edge_rows
 from steps.preparation.fitting import MIN_LEVEL_ROWS, fit_encodings
-from steps.preparation.prepared_splits import prepare
+from steps.preparation.prepared_splits import fit_preparations, prepare
 from tests.support.mixed_splits import TARGET, mixed_splits
+from tests.support.tables import load_frame
 
 pytestmark = pytest.mark.quick
 
@@ -40,12 +42,20 @@ def test_refit_is_prepared_on_training_and_validation_rows(splits):
 
 
 def test_numbers_with_plain_names_are_not_copied(table, tmp_path):
-    from tests.support.tables import load_frame
-
     splits = load_frame(table, tmp_path)
     prepared = prepare(splits)
     assert prepared.training is splits.training
     assert prepared.preparation.encodings == ()
+
+
+def test_booleans_with_missing_values_become_numbers(table, tmp_path):
+    splits = load_frame(table.assign(V3=[None, True, False, True] * 100), tmp_path)
+    fit_preparations(splits, tmp_path, seed=1)
+    training = prepare(Splits(tmp_path)).training
+    assert splits.training.X.dtypes["V3"] == object
+    assert (training.X.dtypes == "float64").all()
+    counts = training.X["V3"].value_counts(dropna=False)
+    assert [counts[1.0], counts[0.0], counts[np.nan]] == [120, 60, 60]
 
 
 def test_target_rates_of_training_rows_do_not_know_their_own_target():
