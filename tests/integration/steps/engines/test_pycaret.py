@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_info
 
 from serving.model.runtimes import load_runtime
+from steps.data import splits as splits_module
 from steps.engines import pycaret as pycaret_engine
 from steps.evaluation.metrics import ks
 from steps.runtime.errors import EngineError
@@ -172,6 +174,19 @@ def test_size_of_the_table_decides_on_the_profile_of_the_classifiers(
     refit = quick.fit(model.configuration, small_splits.training)
     scores = [each.scores(small_splits.validation) for each in (model, refit)]
     np.testing.assert_array_equal(*scores)
+
+
+def test_rows_are_scored_in_batches(small_splits, monkeypatch):
+    configuration = {
+        "algorithm": "Shallow LightGBM", "profile": "quick", "seed": 1, "positive_weight": 9.0,
+    }  # fmt: skip
+    model = pycaret_engine.PyCaretEngine("quick", seed=1).fit(configuration, small_splits.training)
+    expected, whole = model.scores(small_splits.validation), small_splits.validation
+    values = 7 * (len(whole.features) + 1)
+    monkeypatch.setattr(splits_module, "VALUES_AT_ONCE", values)
+    in_batches = replace(whole)
+    np.testing.assert_array_equal(model.predict(in_batches), expected)
+    assert "frame" not in vars(in_batches)
 
 
 @pytest.mark.usefixtures("small_splits")
