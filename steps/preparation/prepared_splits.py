@@ -1,10 +1,13 @@
 """Prepared splits: what engines fit and score."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -117,9 +120,15 @@ def fit_preparations(splits: Splits, folder: Path, seed: int) -> None:
     """
     if not need_encodings(splits.features):
         return
-    rows = {FIRST_FIT: splits.training, REFIT: splits.training_and_validation}
-    for name, split in rows.items():
-        _write(fit_encodings(splits.features, split.column, split.y, seed), folder, name)
+    rows = {FIRST_FIT: [splits.training], REFIT: [splits.training, splits.validation]}
+    for name, parts in rows.items():
+        y = np.concatenate([part.y for part in parts])
+        column = partial(_joined_column, parts)
+        _write(fit_encodings(splits.features, column, y, seed), folder, name)
+
+
+def _joined_column(splits: Sequence[Split], name: str) -> "pd.Series[Any]":
+    return pd.concat([split.column(name) for split in splits], ignore_index=True)
 
 
 def prepare(splits: Splits, *, refit: bool = False) -> PreparedSplits:

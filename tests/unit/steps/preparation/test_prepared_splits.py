@@ -51,6 +51,7 @@ def test_numbers_with_plain_names_are_not_copied(table, tmp_path):
 def test_booleans_with_missing_values_become_numbers(table, tmp_path):
     splits = load_frame(table.assign(V3=[None, True, False, True] * 100), tmp_path)
     fit_preparations(splits, tmp_path, seed=1)
+    assert not (tmp_path / "refit.parquet").exists(), "load_data would log it"
     training = prepare(Splits(tmp_path)).training
     assert splits.training.X.dtypes["V3"].kind == "O"
     assert (training.X.dtypes == "float64").all()
