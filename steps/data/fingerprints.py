@@ -17,6 +17,7 @@ from steps.data.splits import Split, Splits
 from steps.evaluation.metrics import Labels
 
 Hashes = npt.NDArray[np.uint64]
+Form = Callable[["pd.Series[Any]"], "pd.Series[Any]"]
 FLAGS = ("has_ids", "has_keys")
 # 2 MB.
 HASHES_AT_ONCE = 2**18
@@ -119,13 +120,30 @@ def _hashes_of(
     splits: Splits,
     split: Split,
     features: Iterable[str],
+    form: Form,
     with_times: bool = True,
     with_ids: bool = True,
 ) -> Hashes:
-    """Return the hashes of the records of a split, of which one column at a time is read."""
+    """Return the hashes of the records of a split, with its booleans in `form`."""
+    booleans = {feature.name for feature in splits.features if feature.kind == "boolean"}
+
+    def column(name: str) -> "pd.Series[Any]":
+        values = split.column(name)
+        return form(values) if name in booleans else values
+
     times = splits.times_of(split) if with_times else None
     ids = splits.ids_of(split) if with_ids else None
-    return record_hashes(features, split.column, split.y, times, ids)
+    return record_hashes(features, column, split.y, times, ids)
+
+
+def _as_objects(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return booleans as pandas reads them if some are missing; it hashes others differently."""
+    return column.astype(object)
+
+
+def _as_booleans(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return booleans as earlier releases hashed those of a split without missing ones."""
+    return column.eq(True).astype(bool)
 
 
 def _as_numbers(times: "pd.Series[Any]") -> npt.NDArray[Any]:
@@ -171,7 +189,7 @@ class RowFingerprints:
         until = latest[splits.training.name]
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
-        hashes = [_hashes_of(splits, split, split.features) for split in used]
+        hashes = [_hashes_of(splits, split, split.features, _as_objects) for split in used]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
@@ -193,9 +211,16 @@ class RowFingerprints:
             features: the features that these rows were fingerprinted with.
         """
         keys = splits.row_keys_of(split) if self.has_keys else None
-        if keys is None:
-            keys = _hashes_of(splits, split, features, bool(self.until), self.has_ids)
-        return ~_are_in(keys, self._parts)
+        if keys is not None:
+            return ~_are_in(keys, self._parts)
+        forms = [_as_objects]
+        if any(feature.kind == "boolean" for feature in splits.features):
+            forms.append(_as_booleans)
+        seen = np.zeros(len(split), bool)
+        for form in forms:
+            keys = _hashes_of(splits, split, features, form, bool(self.until), self.has_ids)
+            seen |= _are_in(keys, self._parts)
+        return ~seen
 
     @property
     def _parts(self) -> Iterable[Hashes]:

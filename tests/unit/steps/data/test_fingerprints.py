@@ -75,6 +75,21 @@ def test_row_hashes_ignore_the_order_of_rows_and_columns():
     assert len(set(hashes[0])) == 100
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_rows_are_recognised_if_other_rows_miss_a_boolean(splits_of, monkeypatch, earlier):
+    """pandas hashes booleans differently in a column with missing values."""
+    seen_table = TABLE.assign(flag=np.arange(100) % 3 == 0)
+    with monkeypatch.context() as patched:
+        if earlier:
+            patched.setattr(fingerprints, "_as_objects", lambda column: column)
+        seen = RowFingerprints.of(splits_of(seen_table), refitted=True)
+    newer = seen_table.iloc[::-1].reset_index(drop=True)  # the test rows were training rows
+    assert unseen(splits_of(newer), seen, ["V1", "flag"]) == 0
+    newer = newer.assign(flag=newer["flag"].astype(object))
+    newer.loc[90, "flag"] = None  # in the test split
+    assert unseen(splits_of(newer), seen, ["V1", "flag"]) == 1
+
+
 @pytest.mark.parametrize("missing", [False, True])
 def test_hashes_are_those_that_pandas_gives_to_whole_tables(tmp_path, missing):
     """Earlier releases computed them so; champions keep theirs."""
@@ -94,6 +109,7 @@ def test_hashes_are_those_that_pandas_gives_to_whole_tables(tmp_path, missing):
     expected = []
     for split in (splits.training, splits.validation):
         rows = split.read()
+        rows["paid"] = rows["paid"].astype(object)
         record = pd.concat([rows[[splits.target]], rows[sorted(splits.names)]], axis=1)
         expected.append(pd.util.hash_pandas_object(record, index=False))
         expected.append(splits.row_keys_of(split))
