@@ -120,9 +120,9 @@ def _hashes_of(
     splits: Splits,
     split: Split,
     features: Iterable[str],
+    times: "pd.Series[Any] | None",
+    ids: "pd.Series[Any] | None",
     form: Form,
-    with_times: bool = True,
-    with_ids: bool = True,
 ) -> Hashes:
     """Return the hashes of the records of a split, with its booleans in `form`."""
     booleans = {feature.name for feature in splits.features if feature.kind == "boolean"}
@@ -131,8 +131,6 @@ def _hashes_of(
         values = split.column(name)
         return form(values) if name in booleans else values
 
-    times = splits.times_of(split) if with_times else None
-    ids = splits.ids_of(split) if with_ids else None
     return record_hashes(features, column, split.y, times, ids)
 
 
@@ -189,7 +187,17 @@ class RowFingerprints:
         until = latest[splits.training.name]
         if refitted and not newer(until, latest[splits.validation.name]):
             until = latest[splits.validation.name]
-        hashes = [_hashes_of(splits, split, split.features, _as_objects) for split in used]
+        hashes = [
+            _hashes_of(
+                splits,
+                split,
+                split.features,
+                splits.times_of(split),
+                splits.ids_of(split),
+                _as_objects,
+            )
+            for split in used
+        ]
         keys = [keys for split in used if (keys := splits.row_keys_of(split)) is not None]
         return cls(
             np.unique(np.concatenate([*hashes, *keys])),
@@ -213,13 +221,15 @@ class RowFingerprints:
         keys = splits.row_keys_of(split) if self.has_keys else None
         if keys is not None:
             return ~_are_in(keys, self._parts)
+        times = splits.times_of(split) if self.until else None
+        ids = splits.ids_of(split) if self.has_ids else None
         forms = [_as_objects]
         if any(feature.kind == "boolean" for feature in splits.features):
             forms.append(_as_booleans)
         seen = np.zeros(len(split), bool)
         for form in forms:
-            keys = _hashes_of(splits, split, features, form, bool(self.until), self.has_ids)
-            seen |= _are_in(keys, self._parts)
+            hashes = _hashes_of(splits, split, features, times, ids, form)
+            seen |= _are_in(hashes, self._parts)
         return ~seen
 
     @property

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from serving.model.features import ENTITY_ID, Feature
 from steps.data.feature_statistics import feature_statistics
 from steps.data.row_keys import RowKeys
-from steps.data.split_files import EXTRA_FILES, ROW_GROUP, WrittenSplits, write_tables
+from steps.data.split_files import EXTRA_FILES, WrittenSplits, write_tables
 from steps.evaluation.parquet_columns import ParquetColumns
 from steps.runtime.progress import timed
 
@@ -364,11 +364,6 @@ class Splits:
 
     def _file(self, name: str) -> Path:
         return self._folder / name
-
-
-def write_parquet(frame: pd.DataFrame, file: Path) -> None:
-    """Write `frame` to `file` in the row groups of a split."""
-    frame.to_parquet(file, index=False, row_group_size=ROW_GROUP)
 
 
 def _joined(splits: Sequence[Split]) -> Iterator[pa.Table]:

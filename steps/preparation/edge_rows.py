@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steps.data.splits import Split, Splits, write_parquet
+from steps.data.splits import Split, Splits
 
 ROWS = 200
 # Of every so many rows, one has an unseen level or no value in a feature.
@@ -33,5 +33,5 @@ def edge_rows(splits: Splits) -> Split | None:
     file = splits.validation.file.with_name("edge_rows.parquet")
     if all(feature.is_plain for feature in splits.features):
         frame = frame.astype(first.dtypes)
-    write_parquet(frame, file)
+    frame.to_parquet(file, index=False)
     return replace(splits.validation, name="edge rows", file=file, in_memory=frame)
