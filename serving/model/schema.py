@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NUMBERS = frozenset({int, float})
+# Types of Python objects, as pandas infers them, that numpy would convert to numbers.
+NO_NUMBERS = frozenset({"bytes", "complex", "datetime64", "timedelta"})
 
 # The position of each row's value among the distinct ones (-1 where missing), and those.
 Distinct = tuple[npt.NDArray[np.int64], list[Any]]
@@ -95,9 +97,7 @@ class FeatureSchema:
         if absent := [name for name in self.names if name not in frame.columns]:
             raise InputError(f"missing column{'s'[: len(absent) > 1]} {', '.join(absent)}")
         columns = frame[self._plain]
-        for name, dtype in columns.dtypes.items():
-            if dtype.kind in "mM":  # as numbers, they would be nanoseconds
-                raise _not_a_number(name, dtype)
+        _check_number_types(columns)
         try:
             plain = columns.to_numpy(dtype=np.float64, na_value=np.nan).T
         except (TypeError, ValueError):
@@ -115,11 +115,16 @@ class FeatureSchema:
 
         plain = np.empty((len(self._plain), batch.num_rows))
         for values, name in zip(plain, self._plain, strict=True):
-            if pa.types.is_temporal(batch[name].type):
-                raise _not_a_number(name, batch[name].type)
-            values[:] = batch[name].cast("double", safe=False).to_numpy(zero_copy_only=False)
+            column = batch[name]
+            if pa.types.is_temporal(column.type):
+                raise _not_a_number(name, column.type)
+            try:
+                numbers = column.cast("double", safe=False)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise _not_a_number(name, column.type) from None
+            values[:] = numbers.to_numpy(zero_copy_only=False)
         self._check_exact(plain, lambda name, rows: batch[name].take(rows).to_pylist())
-        return self._assemble(plain, lambda name: _distinct_in_array(batch[name]))
+        return self._assemble(plain, lambda name: _distinct_in_array(name, batch[name]))
 
     def _check_exact(
         self, plain: Floats, values: Callable[[str, npt.NDArray[np.int64]], list[Any]]
@@ -267,18 +272,21 @@ def _distinct_in_series(series: "pd.Series[Any]") -> Distinct | Floats:
     try:
         codes, distinct = pd.factorize(series)
     except TypeError:  # lists or dictionaries
-        raise InputError(f"column {series.name}: must have single values") from None
+        raise _not_single(series.name) from None
     return codes, list(distinct)
 
 
-def _distinct_in_array(array: "pa.Array") -> Distinct | Floats:
+def _distinct_in_array(name: str, array: "pa.Array") -> Distinct | Floats:
     import pyarrow as pa
 
-    if pa.types.is_temporal(array.type):
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
         return _microseconds(
             array.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
         )
-    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    try:
+        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # lists or structs
+        raise _not_single(name) from None
     codes = encoded.indices.fill_null(-1).cast("int64").to_numpy(zero_copy_only=False)
     return codes, encoded.dictionary.to_pylist()
 
@@ -287,8 +295,26 @@ def _microseconds(times: "npt.NDArray[np.datetime64]") -> Floats:
     return np.where(np.isnat(times), np.nan, times.astype(np.int64).astype(np.float64))
 
 
+def _check_number_types(columns: pd.DataFrame) -> None:
+    """Check that no column has a type that numpy converts to numbers of another meaning.
+
+    Raises:
+        InputError: A column has times, which would become nanoseconds, complex numbers, or bytes.
+    """
+    for place, (name, dtype) in enumerate(columns.dtypes.items()):
+        of_values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+        is_object = of_values.kind == "O"
+        type_ = pd.api.types.infer_dtype(columns.iloc[:, place]) if is_object else str(of_values)
+        if of_values.kind in "cmM" or type_ in NO_NUMBERS:
+            raise _not_a_number(name, type_)
+
+
 def _not_a_number(name: Any, type_: Any) -> InputError:
     return InputError(f"column {name}: must have numbers, not {type_}")
+
+
+def _not_single(name: Any) -> InputError:
+    return InputError(f"column {name}: must have single values")
 
 
 def _not_numeric(frame: pd.DataFrame) -> InputError:

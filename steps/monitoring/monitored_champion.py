@@ -101,7 +101,8 @@ class MonitoredChampion:
     def _reference_at(self, trigger: RetrainingTrigger) -> Reference:
         """Return the rows of a trigger with the champion's scores of them, if it can read them.
 
-        The champion before may have had other features, or allowed other values to be missing.
+        The champion before may have had other features, or allowed other values to be missing:
+        rows that lack a value which this one requires have no score.
         """
         rows = trigger.features
         if len(rows) < MIN_ROWS:
@@ -110,8 +111,12 @@ class MonitoredChampion:
             typed_frame(rows, self.manifest.features)
         except InputError:
             return self.reference
+        required = [feature.name for feature in self.manifest.features if not feature.nullable]
+        complete = rows.dropna(subset=required)
+        if len(complete) < MIN_ROWS:
+            return replace(self.reference, rows=rows)
         try:
-            return Reference(rows, self._scores_of(rows))
+            return Reference(rows, self._scores_of(complete))
         except InputError:
             return replace(self.reference, rows=rows)
 

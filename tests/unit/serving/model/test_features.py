@@ -138,6 +138,43 @@ def test_datetimes_are_refused_where_other_kinds_are_expected(feature, message):
             parse(given)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(pd.to_datetime(["2020-02-29"] * 2)).astype("category"),
+        pd.Series([np.datetime64("2020-02-29")] * 2, dtype=object),
+        pd.Series([np.timedelta64(1, "s")] * 2, dtype=object),
+        pd.Series([1 + 2j] * 2),
+        pd.Series([b"1"] * 2),
+    ],
+)
+def test_frames_with_values_of_another_meaning_have_no_numbers(values):
+    with pytest.raises(InputError, match=r"^column x: must have numbers, not "):
+        FeatureSchema([Feature("x")]).parse_frame(pd.DataFrame({"x": values}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([[1]]),
+        pa.array([{"a": 1}]),
+        pa.array([1], pa.duration("s")),
+        pa.array([1], pa.time32("s")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["number", "boolean", "date", "category"])
+def test_batches_of_types_without_a_meaning_are_refused(kind, values):
+    rows = pa.RecordBatch.from_arrays([values], ["x"])
+    with pytest.raises(InputError, match=r"^column x(, row 0)?: must "):
+        FeatureSchema([Feature("x", kind)]).parse_batch(rows)
+
+
+def test_batches_with_texts_have_no_numbers():
+    rows = pa.RecordBatch.from_arrays([pa.array(["1", "a"])], ["x"])
+    with pytest.raises(InputError, match=r"^column x: must have numbers, not string$"):
+        FeatureSchema([Feature("x")]).parse_batch(rows)
+
+
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
 def test_inexact_integers_are_refused(value):
     columns = {"V1": [1, value], "gap": [2, None]}

@@ -101,6 +101,7 @@ def test_drift_after_retraining_is_relative_to_trigger(reference, manifest, monk
     champion = MonitoredChampion(version, manifest, reference, None, 0.2, 0.3, None)
 
     def scored(rows):
+        assert not rows.isna().any(axis=None)
         return np.random.default_rng(2).choice(reference.scores, len(rows))
 
     def scored_higher(rows):
@@ -120,4 +121,6 @@ def test_drift_after_retraining_is_relative_to_trigger(reference, manifest, monk
     assert drifted_since(as_then, changed, scored_higher)
     higher = replace(changed, rows=changed.rows.assign(score=scored_higher(changed.rows)))
     assert drifted_since(as_then, higher, scored)
+    assert not drifted_since(as_then, higher, scored_higher)
+    as_then.loc[0, "V1"] = None  # which has no score
     assert not drifted_since(as_then, higher, scored_higher)
