@@ -57,6 +57,8 @@ CANDIDATES = 4
 # the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
 ROWS_IN_MAX_SECONDS = 250_000
+# XGBoost compares all values of each feature for a split; of more training rows, histograms.
+EXACT_ROWS = 250_000
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
 
@@ -127,6 +129,7 @@ class H2OEngine(Engine):
             max_runtime_secs=limit,
             nfolds=0,
             exclude_algos=["DeepLearning"],  # it does not repeat
+            algo_parameters=self._algo_parameters(splits),
             stopping_metric="AUCPR",
             sort_metric="AUCPR",
             seed=self._seed,
@@ -141,6 +144,11 @@ class H2OEngine(Engine):
                 blending_frame=blend,
             )
         return automl
+
+    def _algo_parameters(self, splits: PreparedSplits) -> dict[str, str] | None:
+        if self._url or len(splits.training) <= EXACT_ROWS:
+            return None  # a cluster of the user may refuse them
+        return {"XGBoost__tree_method": "hist"}
 
     def _max_seconds(self, splits: PreparedSplits) -> int:
         rows = max(len(splits.training), ROWS_IN_MAX_SECONDS)

@@ -131,6 +131,7 @@ def _command(folder: Path, port: int, memory_gb: int) -> list[str]:
         f"-Xmx{memory_gb}g",
         "--add-opens=java.base/java.lang=ALL-UNNAMED",
         f"-Djava.io.tmpdir={folder}",
+        "-Dsys.ai.h2o.automl.algo_parameters.all.enabled=true",  # else few are accepted
         "-cp", str(Path(h2o.__file__).parent / "backend" / "bin" / "h2o.jar"), "water.H2OApp",
         "-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-port", str(port),
         "-flatfile", str(flatfile), "-name", f"ml-pipes-{os.getpid()}",
