@@ -57,8 +57,8 @@ CANDIDATES = 4
 # the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
 ROWS_IN_MAX_SECONDS = 250_000
-# XGBoost compares all values of each feature for a split; of more training rows, histograms.
-EXACT_ROWS = 250_000
+# On so many rows, XGBoost leaves its exact method for one that is many times slower than histograms.
+INEXACT_ROWS = 4 * 2**20
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
 
@@ -122,14 +122,15 @@ class H2OEngine(Engine):
         return self._trained(estimator, configuration["name"])
 
     def _run_automl(self, splits: PreparedSplits) -> H2OAutoML:
-        fit, stop, blend = map(self._frame, _portions(splits.training, self._seed))
+        portions = _portions(splits.training, self._seed)
+        fit, stop, blend = map(self._frame, portions)
         count, limit = MODELS[self._profile], self._max_seconds(splits)
         automl = H2OAutoML(
             max_models=count,
             max_runtime_secs=limit,
             nfolds=0,
             exclude_algos=["DeepLearning"],  # it does not repeat
-            algo_parameters=self._algo_parameters(splits),
+            algo_parameters=self._algo_parameters(len(portions[0])),
             stopping_metric="AUCPR",
             sort_metric="AUCPR",
             seed=self._seed,
@@ -145,10 +146,10 @@ class H2OEngine(Engine):
             )
         return automl
 
-    def _algo_parameters(self, splits: PreparedSplits) -> dict[str, str] | None:
-        if self._url or len(splits.training) <= EXACT_ROWS:
-            return None  # a cluster of the user may refuse them
-        return {"XGBoost__tree_method": "hist"}
+    def _algo_parameters(self, n_rows: int) -> dict[str, str]:
+        # A cluster accepts few parameters, unless it was started like our server.
+        use_histograms = n_rows >= INEXACT_ROWS and not self._url
+        return {"XGBoost__tree_method": "hist"} if use_histograms else {}
 
     def _max_seconds(self, splits: PreparedSplits) -> int:
         rows = max(len(splits.training), ROWS_IN_MAX_SECONDS)

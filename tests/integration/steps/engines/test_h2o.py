@@ -1,4 +1,4 @@
-"""H2O: failures of a search and of a model."""
+"""H2O: failures of a search and of a model, and XGBoost on many rows."""
 
 import logging
 
@@ -22,3 +22,18 @@ def test_h2o_reports_truncated_search_and_failed_model(small_splits, monkeypatch
         failing.train(x=small_splits.names, y=small_splits.target, training_frame=frame)
     assert "reached its limit of 1 s with " in caplog.text
     assert "of 50 models; such a search does not repeat" in caplog.text
+
+
+def test_xgboost_sums_histograms_on_many_rows(small_splits, monkeypatch):
+    monkeypatch.setitem(h2o_engine.MODELS, "quick", 1)
+    engine = h2o_engine.H2OEngine("quick", seed=7)
+    fit_on, *_ = h2o_engine._portions(small_splits.training, seed=7)
+    methods = []
+    with engine.running(small_splits):
+        for limit in (len(fit_on) + 1, len(fit_on)):
+            monkeypatch.setattr(h2o_engine, "INEXACT_ROWS", limit)
+            (model,) = engine.search(small_splits)
+            methods.append(model.configuration["parameters"]["tree_method"])
+        again = engine.fit(model.configuration, fit_on).scores(small_splits.validation)
+        assert (again == model.scores(small_splits.validation)).all()
+    assert methods == ["exact", "hist"]
