@@ -57,7 +57,7 @@ CANDIDATES = 4
 # the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
 ROWS_IN_MAX_SECONDS = 250_000
-# On so many rows, XGBoost leaves its exact method for one that is many times slower than histograms.
+# On so many rows, XGBoost leaves its exact method for one that is slower than histograms.
 INEXACT_ROWS = 4 * 2**20
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
