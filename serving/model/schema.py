@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NUMBERS = frozenset({int, float})
-# Types of Python objects, as pandas infers them, that numpy would convert to numbers.
-NO_NUMBERS = frozenset({"bytes", "complex", "datetime64", "timedelta"})
+# Types of objects that numpy would convert to numbers of another meaning, such as days.
+NON_NUMERIC_TYPES = (bytes, complex, np.complexfloating, np.datetime64, np.timedelta64)
 
 # The position of each row's value among the distinct ones (-1 where missing), and those.
 Distinct = tuple[npt.NDArray[np.int64], list[Any]]
@@ -116,7 +116,7 @@ class FeatureSchema:
         plain = np.empty((len(self._plain), batch.num_rows))
         for values, name in zip(plain, self._plain, strict=True):
             column = batch[name]
-            if pa.types.is_temporal(column.type):
+            if _has_another_meaning(column.type):
                 raise _not_a_number(name, column.type)
             try:
                 numbers = column.cast("double", safe=False)
@@ -271,8 +271,8 @@ def _distinct_in_series(series: "pd.Series[Any]") -> Distinct | Floats:
         return _microseconds(utc.to_numpy("datetime64[us]"))
     try:
         codes, distinct = pd.factorize(series)
-    except TypeError:  # lists or dictionaries
-        raise _not_single(series.name) from None
+    except (TypeError, NotImplementedError):  # lists or dictionaries
+        raise InputError(f"column {series.name}: must have single values") from None
     return codes, list(distinct)
 
 
@@ -283,11 +283,13 @@ def _distinct_in_array(name: str, array: "pa.Array") -> Distinct | Floats:
         return _microseconds(
             array.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
         )
+    if pa.types.is_temporal(array.type):  # a duration, or a time without a date
+        raise _not_supported(name, array.type)
     try:
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    except pa.ArrowNotImplementedError:  # lists or structs
-        raise _not_single(name) from None
-    codes = encoded.indices.fill_null(-1).cast("int64").to_numpy(zero_copy_only=False)
+    except pa.ArrowNotImplementedError:
+        raise _not_supported(name, array.type) from None
+    codes = encoded.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
     return codes, encoded.dictionary.to_pylist()
 
 
@@ -296,25 +298,49 @@ def _microseconds(times: "npt.NDArray[np.datetime64]") -> Floats:
 
 
 def _check_number_types(columns: pd.DataFrame) -> None:
-    """Check that no column has a type that numpy converts to numbers of another meaning.
+    """Check that no column has values that numpy would convert to numbers of another meaning.
 
     Raises:
-        InputError: A column has times, which would become nanoseconds, complex numbers, or bytes.
+        InputError: A column has times, complex numbers or bytes.
     """
     for place, (name, dtype) in enumerate(columns.dtypes.items()):
-        of_values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
-        is_object = of_values.kind == "O"
-        type_ = pd.api.types.infer_dtype(columns.iloc[:, place]) if is_object else str(of_values)
-        if of_values.kind in "cmM" or type_ in NO_NUMBERS:
+        if dtype.kind not in "biuf" and (type_ := _non_numeric_type(columns.iloc[:, place])):
             raise _not_a_number(name, type_)
+
+
+def _non_numeric_type(series: "pd.Series[Any]") -> str:
+    """Return the name of a type that is converted to numbers of another meaning; empty if none."""
+    is_categorical = isinstance(series.dtype, pd.CategoricalDtype)
+    values = series.cat.categories if is_categorical else series
+    if values.dtype.kind in "cmM":
+        return str(values.dtype)
+    types = set(map(type, values.to_numpy()))
+    names = (type_.__name__ for type_ in types if issubclass(type_, NON_NUMERIC_TYPES))
+    return min(names, default="")
+
+
+def _has_another_meaning(type_: "pa.DataType") -> bool:
+    """Return whether Arrow would convert values of a type to numbers of another meaning."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(type_):
+        return _has_another_meaning(type_.value_type)
+    tests = (
+        pa.types.is_temporal,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+    )
+    return any(test(type_) for test in tests)
 
 
 def _not_a_number(name: Any, type_: Any) -> InputError:
     return InputError(f"column {name}: must have numbers, not {type_}")
 
 
-def _not_single(name: Any) -> InputError:
-    return InputError(f"column {name}: must have single values")
+def _not_supported(name: Any, type_: Any) -> InputError:
+    return InputError(f"column {name}: values of type {type_} are not supported")
 
 
 def _not_numeric(frame: pd.DataFrame) -> InputError:

@@ -57,8 +57,8 @@ CANDIDATES = 4
 # the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
 ROWS_IN_MAX_SECONDS = 250_000
-# On so many rows, XGBoost leaves its exact method for one that is slower than histograms.
-INEXACT_ROWS = 4 * 2**20
+# From so many rows on, XGBoost's choice is its method "approx", which is slower than histograms.
+HISTOGRAM_ROWS = 4 * 2**20
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
 
@@ -148,7 +148,7 @@ class H2OEngine(Engine):
 
     def _algo_parameters(self, n_rows: int) -> dict[str, str]:
         # A cluster accepts few parameters, unless it was started like our server.
-        use_histograms = n_rows >= INEXACT_ROWS and not self._url
+        use_histograms = n_rows >= HISTOGRAM_ROWS and not self._url
         return {"XGBoost__tree_method": "hist"} if use_histograms else {}
 
     def _max_seconds(self, splits: PreparedSplits) -> int:

@@ -108,17 +108,14 @@ class MonitoredChampion:
         if len(rows) < MIN_ROWS:
             return self.reference
         try:
-            typed_frame(rows, self.manifest.features)
+            typed = typed_frame(rows, self.manifest.features)
         except InputError:
             return self.reference
         required = [feature.name for feature in self.manifest.features if not feature.nullable]
-        complete = rows.dropna(subset=required)
+        complete = rows[typed[required].notna().all(axis=1)]
         if len(complete) < MIN_ROWS:
             return replace(self.reference, rows=rows)
-        try:
-            return Reference(rows, self._scores_of(complete))
-        except InputError:
-            return replace(self.reference, rows=rows)
+        return Reference(rows, self._scores_of(complete))
 
     def _scores_of(self, rows: pd.DataFrame) -> Floats:
         """Return the champion's scores of rows, shape (n_rows,)."""

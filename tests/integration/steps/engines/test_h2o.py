@@ -31,9 +31,11 @@ def test_xgboost_sums_histograms_on_many_rows(small_splits, monkeypatch):
     methods = []
     with engine.running(small_splits):
         for limit in (len(fit_on) + 1, len(fit_on)):
-            monkeypatch.setattr(h2o_engine, "INEXACT_ROWS", limit)
+            monkeypatch.setattr(h2o_engine, "HISTOGRAM_ROWS", limit)
             (model,) = engine.search(small_splits)
             methods.append(model.configuration["parameters"]["tree_method"])
         again = engine.fit(model.configuration, fit_on).scores(small_splits.validation)
         assert (again == model.scores(small_splits.validation)).all()
     assert methods == ["exact", "hist"]
+    of_a_cluster = h2o_engine.H2OEngine("quick", seed=7, url="http://cluster:54321")
+    assert of_a_cluster._algo_parameters(len(fit_on)) == {}

@@ -124,3 +124,5 @@ def test_drift_after_retraining_is_relative_to_trigger(reference, manifest, monk
     assert not drifted_since(as_then, higher, scored_higher)
     as_then.loc[0, "V1"] = None  # which has no score
     assert not drifted_since(as_then, higher, scored_higher)
+    as_then.loc[100:, "V1"] = None
+    assert drifted_since(as_then, higher, pytest.fail)  # too few rows are complete
