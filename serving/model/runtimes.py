@@ -1,19 +1,16 @@
 """Runtimes for the models in portable scorers: ONNX graphs and H2O MOJOs."""
 
 import os
-import threading
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from serving.errors import ScorerError
 from serving.model.features import Floats
-from serving.model.java import use_java
+from serving.model.mojo import GENMODEL_JAR, MOJO_FILE, MojoRuntime
 
 ONNX_FILE = "model.onnx"
-MOJO_FILE = "model.zip"
-GENMODEL_JAR = "h2o-genmodel.jar"
 KINDS = ("onnx", "mojo")
 # Of which numpy's exponential is finite.
 LARGEST_EXPONENT = 709.0
@@ -74,71 +71,3 @@ class OnnxRuntime:
             return values[:, 1]
         # In the graph, the last digit would depend on the position of a row in the batch.
         return 1.0 / (1.0 + np.exp(np.minimum(-values[:, 0].copy(), LARGEST_EXPONENT)))
-
-
-class MojoRuntime:
-    """An H2O MOJO, scored row by row in a Java virtual machine inside this process.
-
-    Each MOJO is loaded with the genmodel jar of its own export in a separate class loader: models
-    of several H2O versions can be loaded by one process.
-    """
-
-    def __init__(self, file: Path, jar: Path, names: list[str]) -> None:
-        if not (file.is_file() and jar.is_file()):
-            raise ScorerError(f"{file.parent}: {MOJO_FILE} or {GENMODEL_JAR} is missing")
-        _start_java()
-        import jpype
-
-        java_file = jpype.JClass("java.io.File")
-        urls = jpype.JArray(jpype.JClass("java.net.URL"))([java_file(str(jar)).toURI().toURL()])
-        loader = jpype.JClass("java.net.URLClassLoader")(urls)
-        thread = jpype.JClass("java.lang.Thread").currentThread()
-        outer = thread.getContextClassLoader()
-        thread.setContextClassLoader(loader)  # genmodel finds XGBoost's reader there
-        try:
-            mojo = jpype.JClass("hex.genmodel.MojoModel", loader=loader)
-            self._model: Any = mojo.load(str(file))
-        except jpype.JException as error:
-            raise ScorerError(f"{file}: cannot be read: {error}") from error
-        finally:
-            thread.setContextClassLoader(outer)
-        self._row_type = jpype.JArray(jpype.JDouble)
-        self._java_error = jpype.JException
-        inputs = [str(name) for name in self._model.getNames()][: self._model.nfeatures()]
-        if unknown := sorted(set(inputs) - set(names)):
-            raise ScorerError(f"{file}: needs columns {unknown}, which the manifest lacks")
-        self._order = [names.index(name) for name in inputs]
-        self._outputs = int(self._model.getPredsSize())
-
-    def probability(self, matrix: Floats) -> Floats:
-        """Return raw probabilities of class 1, shape (n_rows,), for shape (n_rows, n_features)."""
-        rows = np.ascontiguousarray(matrix[:, self._order])
-        outputs = self._row_type(self._outputs)  # class, probability of 0, probability of 1
-        scores = np.empty(len(rows))
-        try:
-            for i, row in enumerate(rows):
-                self._model.score0(self._row_type(row), outputs)
-                scores[i] = outputs[2]
-        except self._java_error as error:
-            raise ScorerError(f"the MOJO cannot score: {error}") from error
-        return scores
-
-
-_java_lock = threading.Lock()
-
-
-def _start_java() -> None:
-    """Start the Java virtual machine of this process, which cannot be restarted or reconfigured."""
-    import jpype
-
-    with _java_lock:
-        if jpype.isJVMStarted():
-            return
-        use_java()
-        jpype.startJVM(
-            jpype.getDefaultJVMPath(),
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-Xrs",  # leaves SIGTERM and SIGINT to the Python server
-            convertStrings=False,
-        )

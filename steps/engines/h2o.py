@@ -28,7 +28,7 @@ from h2o.estimators.estimator_base import H2OEstimator
 from h2o.exceptions import H2ODependencyWarning
 from sklearn.model_selection import train_test_split
 
-from serving.model.runtimes import GENMODEL_JAR, MOJO_FILE
+from serving.model.mojo import GENMODEL_JAR, MOJO_FILE
 from steps.engines.base import (
     Configuration,
     Engine,
