@@ -57,7 +57,8 @@ CANDIDATES = 4
 # the training rows beyond ROWS_IN_MAX_SECONDS.
 MAX_SECONDS = {"full": 1800, "quick": 300}
 ROWS_IN_MAX_SECONDS = 250_000
-# From so many rows on, XGBoost's choice is its method "approx", which is slower than histograms.
+# From so many rows on, XGBoost's choice is its method "approx", which is slower than histograms;
+# "exact", its choice for fewer rows, is slower still.
 HISTOGRAM_ROWS = 4 * 2**20
 # H2O stops early and blends on rows of the training split; the rest of it is fitted on.
 FIT_SHARE, STOP_SHARE = 0.8, 0.1
@@ -114,8 +115,10 @@ class H2OEngine(Engine):
 
     def fit(self, configuration: Configuration, rows: Split) -> TrainedModel:
         """Fit the model of `configuration` on `rows`."""
-        algo = configuration["algo"]
-        estimator = ESTIMATORS[algo](**configuration["parameters"], model_id=own_name(algo))
+        algo, parameters = configuration["algo"], configuration["parameters"]
+        if parameters.get("tree_method") == "exact" and len(rows) >= HISTOGRAM_ROWS:
+            parameters = parameters | {"tree_method": "hist"}  # found on fewer rows than these
+        estimator = ESTIMATORS[algo](**parameters, model_id=own_name(algo))
         frame = self._frame(rows)
         with progress(f"H2O fits {algo} on {rows.name} rows"):
             estimator.train(x=rows.features, y=rows.target, training_frame=frame)

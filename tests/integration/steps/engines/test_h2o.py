@@ -32,15 +32,17 @@ def test_xgboost_sums_histograms_on_many_rows(small_splits, monkeypatch):
     monkeypatch.setitem(h2o_engine.MODELS, "quick", 1)
     engine = h2o_engine.H2OEngine("quick", seed=7)
     fit_on, *_ = h2o_engine._portions(small_splits.training, seed=7)
-    methods = []
+    models = []
     with engine.running(small_splits):
         for limit in (len(fit_on) + 1, len(fit_on)):
             monkeypatch.setattr(h2o_engine, "HISTOGRAM_ROWS", limit)
-            (model,) = engine.search(small_splits)
-            methods.append(model.configuration["parameters"]["tree_method"])
-        again = engine.fit(model.configuration, fit_on).scores(small_splits.validation)
-        assert (again == model.scores(small_splits.validation)).all()
-    assert methods == ["exact", "hist"]
+            models += engine.search(small_splits)
+        exact, hist = models
+        again = engine.fit(hist.configuration, fit_on).scores(small_splits.validation)
+        assert (again == hist.scores(small_splits.validation)).all()
+        models.append(engine.fit(exact.configuration, fit_on))
+    methods = [model.configuration["parameters"]["tree_method"] for model in models]
+    assert methods == ["exact", "hist", "hist"]
     of_a_cluster = h2o_engine.H2OEngine("quick", seed=7, url="http://cluster:54321")
     assert of_a_cluster._algo_parameters(len(fit_on)) == {}
 
