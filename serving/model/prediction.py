@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from serving.errors import InputError
-from serving.model.features import ENTITY_ID, FeatureRows
+from serving.model.features import ENTITY_ID, FeatureRows, Floats
 from serving.model.prediction_ids import prediction_ids
 from serving.model.scorer import PortableScorer
 from serving.model.values import LARGEST_EXACT
@@ -92,10 +92,21 @@ def predict_rows(
     request_id: str | None,
 ) -> list[Prediction]:
     """Return predictions for valid rows, without logging them."""
-    threshold = scorer.manifest.threshold
-    scores = scorer.score_rows(rows).tolist()
+    scores = scorer.score_rows(rows)
+    return scored_rows(scorer.manifest.threshold, model, rows, scores, entity_ids, request_id)
+
+
+def scored_rows(
+    threshold: float,
+    model: ModelIdentity,
+    rows: FeatureRows,
+    scores: Floats,
+    entity_ids: Sequence[str | None],
+    request_id: str | None,
+) -> list[Prediction]:
+    """Return predictions for valid rows and their scores, shape (n_rows,)."""
     ids = prediction_ids(len(rows), request_id, model.name)
-    predicted = zip(ids, entity_ids, scores, rows.to_dicts(), strict=True)
+    predicted = zip(ids, entity_ids, scores.tolist(), rows.to_dicts(), strict=True)
     return [
         Prediction(
             prediction_id=prediction_id,

@@ -76,16 +76,18 @@ class PortableScorer:
 
     def score_rows(self, rows: FeatureRows) -> Floats:
         """Return the scores of valid rows, shape (n_rows,)."""
-        if not len(rows):
-            return np.empty(0)
+        return self.score_matrix(self.matrix(rows)) if len(rows) else np.empty(0)
+
+    def matrix(self, rows: FeatureRows) -> Floats:
+        """Return valid rows as the model takes them, shape (n_rows, n_columns)."""
         matrix = self.preparation.matrix(rows)
-        if self._other_preparations:
-            others = (preparation.matrix(rows) for preparation in self._other_preparations)
-            matrix = np.hstack([matrix, *others])
-        return self.score_matrix(matrix)
+        if not self._other_preparations:
+            return matrix
+        others = (preparation.matrix(rows) for preparation in self._other_preparations)
+        return np.hstack([matrix, *others])
 
     def score_matrix(self, matrix: Floats) -> Floats:
-        """Return the scores, shape (n_rows,), of a prepared matrix, shape (n_rows, n_columns)."""
+        """Return the scores, shape (n_rows,), of the rows of `matrix`; each as if it were alone."""
         probability = self._runtime.probability(matrix)
         scores = correct_prior(probability, self.manifest.positive_weight)
         return calibrated(scores, self.manifest.calibration)

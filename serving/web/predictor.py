@@ -10,7 +10,14 @@ from serving.errors import InputError
 from serving.log.null_log import NullLog
 from serving.log.protocol import LogProtocol
 from serving.model.explanations import Explanation
-from serving.model.prediction import ModelIdentity, Prediction, check_identifier, predict_rows
+from serving.model.features import Floats
+from serving.model.prediction import (
+    ModelIdentity,
+    Prediction,
+    check_identifier,
+    predict_rows,
+    scored_rows,
+)
 from serving.web import metrics
 from serving.web.champions import ChampionWatch
 from serving.web.columns import ColumnParser, Rows
@@ -20,6 +27,7 @@ from serving.web.invocation_body import parse_forms
 from serving.web.json_body import parse_json
 from serving.web.loading import LoadedChampion
 from serving.web.problems import invalid
+from serving.web.scoring_queue import ScoringQueue
 from serving.web.shadow import Shadow
 
 SOURCE = "ml-pipes service"
@@ -58,6 +66,7 @@ class Predictor:
         self._shadow = shadow
         self._log = log
         self._logged = not isinstance(log, NullLog)
+        self._scoring = ScoringQueue()
         self._explanations = ExplanationQueue()
 
     async def predict(self, body: bytes, key: str | None) -> bytes:
@@ -120,7 +129,9 @@ class Predictor:
             return parsed, _score(champion, parsed.rows, parsed.request_id)
 
         if n_bytes <= INLINE_BYTES:
-            (rows, request_id, explain), scored = score()
+            rows, request_id, explain = parse(champion.columns)
+            scores = await self._scoring.score(champion.scorer, rows.features)
+            scored = _predictions(champion, rows, scores, request_id)
         else:
             (rows, request_id, explain), scored = await run_in_threadpool(score)
         explanations: Sequence[Explanation] = ()
@@ -197,6 +208,15 @@ def one_request_id(key: str | None, request_id: str | None) -> str | None:
 
 def _score(champion: LoadedChampion, rows: Rows, request_id: str | None) -> list[Prediction]:
     return predict_rows(champion.scorer, champion.model, rows.features, rows.entity_ids, request_id)
+
+
+def _predictions(
+    champion: LoadedChampion, rows: Rows, scores: Floats, request_id: str | None
+) -> list[Prediction]:
+    threshold = champion.scorer.manifest.threshold
+    return scored_rows(
+        threshold, champion.model, rows.features, scores, rows.entity_ids, request_id
+    )
 
 
 def _count_unseen(champion: LoadedChampion, rows: Rows) -> None:

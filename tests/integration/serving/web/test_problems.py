@@ -9,7 +9,7 @@ pytestmark = pytest.mark.quick
 
 
 def test_errors_are_problem_documents(client, monkeypatch):
-    monkeypatch.setattr(predictor, "predict_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr(predictor, "scored_rows", lambda *_: 1 / 0)
     for answer, status in (
         (client.get("/nowhere"), 404),
         (client.get("/predict"), 405),
