@@ -71,7 +71,7 @@ def _measure(count: int, step: str, repeat: int, workspace: Path, engines: list[
 
 
 def _parameters(step: str, repetition: int, workspace: Path, engines: list[str]) -> dict[str, str]:
-    """Return the parameters of `step`, which goes on from the newest runs in `workspace`.
+    """Return the parameters of `step`, which goes on from the first runs in `workspace`.
 
     Each selection registers a model of its own, so that none has a champion to compare with.
     """
@@ -81,21 +81,21 @@ def _parameters(step: str, repetition: int, workspace: Path, engines: list[str])
     if step == "score_batch":
         output = workspace / f"scores_{len(list(workspace.glob('scores_*')))}"
         return {"input": table, "output": str(output), "model_name": "size_0"}
-    parameters = {"data_run_id": _newest(workspace, "load_data")}
+    parameters = {"data_run_id": _first(workspace, "load_data")}
     if step in engines:
         return parameters | {"profile": "quick"}
-    trained = ",".join(_newest(workspace, engine) for engine in engines)
+    trained = ",".join(_first(workspace, engine) for engine in engines)
     model_name = f"size_{repetition}"
     return parameters | {"training_run_ids": trained, "model_name": model_name, "cache": "false"}
 
 
-def _newest(workspace: Path, step: str) -> str:
-    """Return the newest finished run of `step`."""
+def _first(workspace: Path, step: str) -> str:
+    """Return the first finished run of `step`; those that follow may be refits of a winner."""
     client = mlflow.MlflowClient(f"sqlite:///{workspace}/mlflow.db")
     run, *_ = client.search_runs(
         ["0"],
         f"attributes.run_name = '{step}' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
+        order_by=["attributes.start_time"],
     )
     return str(run.info.run_id)
 
