@@ -4,7 +4,8 @@ Every way into a model uses this module: the JSON of `/predict`, the data frames
 scoring protocol, and the Arrow batches of Spark.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +92,10 @@ class FeatureSchema:
         """Convert a data frame with at least the feature columns, in any order.
 
         Raises:
-            InputError: A feature is absent, or a value is of another kind, infinite, or missing
-                although the training data had no missing values in its column.
+            InputError: A feature is absent or there several times, or a value is of another kind,
+                infinite, or missing although the training data had no missing values in its column.
         """
-        if absent := [name for name in self.names if name not in frame.columns]:
-            raise InputError(f"missing column{'s'[: len(absent) > 1]} {', '.join(absent)}")
+        self._check_names(frame.columns)
         columns = frame[self._plain]
         _check_number_types(columns)
         try:
@@ -113,6 +113,7 @@ class FeatureSchema:
         """
         import pyarrow as pa
 
+        self._check_names(batch.schema.names)
         plain = np.empty((len(self._plain), batch.num_rows))
         for values, name in zip(plain, self._plain, strict=True):
             column = batch[name]
@@ -125,6 +126,18 @@ class FeatureSchema:
             values[:] = numbers.to_numpy(zero_copy_only=False)
         self._check_exact(plain, lambda name, rows: batch[name].take(rows).to_pylist())
         return self._assemble(plain, lambda name: _distinct_in_array(name, batch[name]))
+
+    def _check_names(self, names: Iterable[Any]) -> None:
+        """Check that each feature is once among the names of a table's columns.
+
+        Raises:
+            InputError: One is not.
+        """
+        counts = Counter(names)
+        missing = [name for name in self.names if not counts[name]]
+        if found := missing or [name for name in self.names if counts[name] > 1]:
+            problem = "missing" if missing else "repeated"
+            raise InputError(f"{problem} column{'s'[: len(found) > 1]} {', '.join(found)}")
 
     def _check_exact(
         self, plain: Floats, values: Callable[[str, npt.NDArray[np.int64]], list[Any]]
@@ -258,8 +271,10 @@ def _canonical(feature: Feature, values: Distinct | Floats) -> Texts | Floats:
         try:
             canonical.append(parse(value))
         except InvalidValueError as error:
-            row = int(np.flatnonzero(codes == code)[0])
-            raise InputError(f"column {feature.name}, row {row}: {error}") from None
+            rows = np.flatnonzero(codes == code)
+            if len(rows):
+                raise InputError(f"column {feature.name}, row {rows[0]}: {error}") from None
+            canonical.append(None)  # a level that no row has
     if feature.kind == "category":
         return Texts(codes, canonical)
     return np.array([*canonical, None], dtype=np.float64)[codes]

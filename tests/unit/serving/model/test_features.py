@@ -197,6 +197,40 @@ def test_dictionaries_with_unsigned_indices_are_read():
     assert [row["x"] for row in rows.to_dicts()] == ["b", None, "a"]
 
 
+def test_levels_that_no_row_has_are_not_checked():
+    schema = FeatureSchema([Feature("x", "date", nullable=True)])
+    for levels in ("no date", "\0"):
+        texts = pa.DictionaryArray.from_arrays([1, None], pa.array([levels, "1970-01-01"]))
+        for rows in (
+            schema.parse_batch(pa.RecordBatch.from_arrays([texts], ["x"])),
+            schema.parse_frame(
+                pd.DataFrame({"x": pd.Series([None], dtype=pd.ArrowDtype(pa.null()))})
+            ),
+        ):
+            assert [row["x"] for row in rows.to_dicts()] == ["1970-01-01", None][-len(rows) :]
+
+
+@pytest.mark.parametrize("name", [*MIXED.names, "other"])
+def test_repeated_columns_are_refused_if_a_feature_has_their_name(name):
+    once = pa.Table.from_pydict(RAW | {"member": ["Yes", "no", None, "TRUE"], "other": [1] * 4})
+    twice = once.append_column(name, once[name])
+    for parse, rows in (
+        (MIXED.parse_frame, pd.concat([once.to_pandas(), once.to_pandas()[[name]]], axis=1)),
+        (MIXED.parse_batch, twice.to_batches()[0]),
+    ):
+        if name == "other":
+            assert len(parse(rows)) == 4
+        else:
+            with pytest.raises(InputError, match=f"^repeated column {name}$"):
+                parse(rows)
+
+
+def test_columns_that_a_batch_lacks_are_named():
+    batch = pa.RecordBatch.from_pydict({"age": [1.0], "since": [None], "charges": [None]})
+    with pytest.raises(InputError, match=r"^missing columns job, member$"):
+        MIXED.parse_batch(batch)
+
+
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
 def test_inexact_integers_are_refused(value):
     columns = {"V1": [1, value], "gap": [2, None]}
