@@ -12,8 +12,8 @@ from serving.model.java import use_java
 
 MOJO_FILE = "model.zip"
 GENMODEL_JAR = "h2o-genmodel.jar"
-# Values that are copied to Java at once, whose heap is small.
-VALUES_IN_JAVA = 2**18
+# Values of a call to Java: its heap is small, and many threads may call at once.
+VALUES_PER_CALL = 2**15
 
 
 class MojoRuntime:
@@ -36,8 +36,8 @@ class MojoRuntime:
         outer = thread.getContextClassLoader()
         thread.setContextClassLoader(loader)  # genmodel finds XGBoost's reader there
         try:
-            mojo = jpype.JClass("hex.genmodel.MojoModel", loader=loader)
-            model = mojo.load(str(file))
+            model_class = jpype.JClass("hex.genmodel.MojoModel", loader=loader)
+            model = model_class.load(str(file))
         except jpype.JException as error:
             raise ScorerError(f"{file}: cannot be read: {error}") from error
         finally:
@@ -48,18 +48,18 @@ class MojoRuntime:
         if unknown := sorted(set(inputs) - set(names)):
             raise ScorerError(f"{file}: needs columns {unknown}, which the manifest lacks")
         self._order = [names.index(name) for name in inputs]
-        self._outputs = int(model.getPredsSize())
-        self._score_rows = _loop_over_rows(mojo, model)
+        self._n_outputs = int(model.getPredsSize())
+        self._score_rows = _loop_over_rows(model_class, model)
 
     def probability(self, matrix: Floats) -> Floats:
         """Return raw probabilities of class 1, shape (n_rows,), for shape (n_rows, n_features)."""
         scores = np.empty(len(matrix))
-        step = max(1, VALUES_IN_JAVA // (len(self._order) + self._outputs))
+        step = max(1, VALUES_PER_CALL // (len(self._order) + self._n_outputs))
         try:
             for start in range(0, len(matrix), step):
                 rows = np.ascontiguousarray(matrix[start : start + step, self._order])
                 # Of each row: class, probability of 0, probability of 1.
-                outputs = self._array.of(np.zeros((len(rows), self._outputs)))
+                outputs = self._array.of(np.zeros((len(rows), self._n_outputs)))
                 self._score_rows(self._array.of(rows), outputs)
                 scores[start : start + step] = np.asarray(memoryview(outputs))[:, 2]
         except self._java_error as error:
@@ -67,7 +67,7 @@ class MojoRuntime:
         return scores
 
 
-def _loop_over_rows(mojo: Any, model: Any) -> Any:
+def _loop_over_rows(model_class: Any, model: Any) -> Any:
     """Return a function of rows and outputs, both `double[][]`, in which Java scores each row.
 
     MOJOs score single rows, and a call from Python takes longer than the scores of a small model.
@@ -80,9 +80,9 @@ def _loop_over_rows(mojo: Any, model: Any) -> Any:
     type_of = JClass("java.lang.invoke.MethodType").methodType
     integer, void = JClass("java.lang.Integer").TYPE, JClass("java.lang.Void").TYPE
     row, rows = JArray(JDouble).class_, JArray(JDouble, 2).class_
-    score = handles.publicLookup().findVirtual(mojo, "score0", type_of(row, row, row))
+    score = handles.publicLookup().findVirtual(model_class, "score0", type_of(row, row, row))
     at = handles.arrayElementGetter(rows)
-    # score(rows[i], outputs[j]), and then with one place for both
+    # First with an index of rows and one of outputs, then with the same index for both.
     body = handles.collectArguments(score.bindTo(model), 0, at)
     body = handles.collectArguments(body, 2, at).asType(type_of(void, rows, integer, rows, integer))
     arguments = type_of(void, integer, rows, rows)

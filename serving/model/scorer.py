@@ -3,8 +3,9 @@
     scorer/
       manifest.json   features, preparation, threshold; correction and calibration of raw
                       probabilities
-      model.onnx      or model.zip and h2o-genmodel.jar (see `serving.model.runtimes`), or a
-                      folder with one of these for each member (see `serving.model.ensemble`)
+      model.onnx      (see `serving.model.runtimes`), or model.zip and h2o-genmodel.jar (see
+                      `serving.model.mojo`), or a folder with one of these for each member (see
+                      `serving.model.ensemble`)
 
 Loading one requires no training library and runs no code from the folder.
 """

@@ -10,7 +10,6 @@ from serving.errors import InputError
 from serving.log.null_log import NullLog
 from serving.log.protocol import LogProtocol
 from serving.model.explanations import Explanation
-from serving.model.features import Floats
 from serving.model.prediction import (
     ModelIdentity,
     Prediction,
@@ -66,7 +65,7 @@ class Predictor:
         self._shadow = shadow
         self._log = log
         self._logged = not isinstance(log, NullLog)
-        self._scoring = ScoringQueue()
+        self._queue = ScoringQueue()
         self._explanations = ExplanationQueue()
 
     async def predict(self, body: bytes, key: str | None) -> bytes:
@@ -123,17 +122,20 @@ class Predictor:
         self, parse: Callable[[ColumnParser], ParsedRequest], n_bytes: int, answer: Answer
     ) -> bytes:
         champion = self._champions.current()
-
-        def score() -> tuple[ParsedRequest, list[Prediction]]:
-            parsed = parse(champion.columns)
-            return parsed, _score(champion, parsed.rows, parsed.request_id)
-
         if n_bytes <= INLINE_BYTES:
             rows, request_id, explain = parse(champion.columns)
-            scores = await self._scoring.score(champion.scorer, rows.features)
-            scored = _predictions(champion, rows, scores, request_id)
+            scores = await self._queue.score(champion.scorer, rows.features)
+            threshold = champion.scorer.manifest.threshold
+            scored = scored_rows(
+                threshold, champion.model, rows.features, scores, rows.entity_ids, request_id
+            )
         else:
-            (rows, request_id, explain), scored = await run_in_threadpool(score)
+
+            def parse_and_score() -> tuple[ParsedRequest, list[Prediction]]:
+                parsed = parse(champion.columns)
+                return parsed, _score(champion, parsed.rows, parsed.request_id)
+
+            (rows, request_id, explain), scored = await run_in_threadpool(parse_and_score)
         explanations: Sequence[Explanation] = ()
         if explain:
             explanations = await self._explanations.explain(champion, rows, scored)
@@ -208,15 +210,6 @@ def one_request_id(key: str | None, request_id: str | None) -> str | None:
 
 def _score(champion: LoadedChampion, rows: Rows, request_id: str | None) -> list[Prediction]:
     return predict_rows(champion.scorer, champion.model, rows.features, rows.entity_ids, request_id)
-
-
-def _predictions(
-    champion: LoadedChampion, rows: Rows, scores: Floats, request_id: str | None
-) -> list[Prediction]:
-    threshold = champion.scorer.manifest.threshold
-    return scored_rows(
-        threshold, champion.model, rows.features, scores, rows.entity_ids, request_id
-    )
 
 
 def _count_unseen(champion: LoadedChampion, rows: Rows) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from serving.model.features import FeatureRows, Floats
 from serving.model.scorer import PortableScorer
 
-# Other events are handled between two calls.
+# Requests share a call up to so many rows, for a few milliseconds; then other events are handled.
 ROWS_PER_CALL = 100
 
 
@@ -40,7 +40,7 @@ class ScoringQueue:
         matrix = scorer.matrix(rows)
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            # Called after the handlers of all requests that have arrived by now.
+            # Called when the handlers that the loop has ready, of other requests, have run.
             loop.call_soon(self._score_next, loop)
         scores: asyncio.Future[Floats] = loop.create_future()
         self._waiting.append(_Waiting(scorer, matrix, scores))
@@ -57,24 +57,27 @@ class ScoringQueue:
             requests.append(self._waiting.popleft())
         if self._waiting:
             loop.call_soon(self._score_next, loop)
-        _score(requests)
+        _set_scores([request for request in requests if not request.scores.cancelled()])
 
 
-def _score(requests: Sequence[_Waiting]) -> None:
+def _set_scores(requests: Sequence[_Waiting]) -> None:
     """Set the scores of requests for one model, or the error of each."""
+    if not requests:
+        return
     try:
         matrix = np.concatenate([request.matrix for request in requests])
         scores = requests[0].scorer.score_matrix(matrix)
     except Exception as error:
-        if len(requests) > 1:  # some of them may be scored without the others
-            for request in requests:
-                _score([request])
-        elif not requests[0].scores.cancelled():
-            requests[0].scores.set_exception(error)
-        return
-    start = 0
-    for request in requests:
-        end = start + len(request.matrix)
-        if not request.scores.cancelled():
+        failure = error
+    else:
+        start = 0
+        for request in requests:
+            end = start + len(request.matrix)
             request.scores.set_result(scores[start:end])
-        start = end
+            start = end
+        return
+    if len(requests) == 1:
+        requests[0].scores.set_exception(failure)
+        return
+    for request in requests:  # some of them may be scored without the others
+        _set_scores([request])

@@ -117,7 +117,9 @@ class H2OEngine(Engine):
         """Fit the model of `configuration` on `rows`."""
         algo, parameters = configuration["algo"], configuration["parameters"]
         if parameters.get("tree_method") == "exact" and len(rows) >= HISTOGRAM_ROWS:
-            parameters = parameters | {"tree_method": "hist"}  # found on fewer rows than these
+            # The search had fewer rows.
+            logger.info("%s sums histograms on %s rows", algo, f"{len(rows):,}")
+            parameters = parameters | {"tree_method": "hist"}
         estimator = ESTIMATORS[algo](**parameters, model_id=own_name(algo))
         frame = self._frame(rows)
         with progress(f"H2O fits {algo} on {rows.name} rows"):

@@ -47,9 +47,7 @@ def test_xgboost_sums_histograms_on_many_rows(small_splits, monkeypatch):
     assert of_a_cluster._algo_parameters(len(fit_on)) == {}
 
 
-def test_mojo_scores_equal_the_model_however_many_rows_java_gets(
-    small_splits, monkeypatch, tmp_path
-):
+def test_mojo_scores_equal_the_model_in_calls_of_any_size(small_splits, monkeypatch, tmp_path):
     monkeypatch.setitem(h2o_engine.MODELS, "quick", 1)
     engine = h2o_engine.H2OEngine("quick", seed=7)
     validation, names = small_splits.validation, small_splits.names
@@ -62,12 +60,12 @@ def test_mojo_scores_equal_the_model_however_many_rows_java_gets(
     scores = runtime.probability(matrix)
     assert np.allclose(scores, expected, atol=1e-6)
     values = len(names) + 3  # a row has three outputs
-    for in_java in (1, 7 * values, len(matrix) * values):
-        monkeypatch.setattr(mojo, "VALUES_IN_JAVA", in_java)
+    for in_call in (1, 7 * values, len(matrix) * values):
+        monkeypatch.setattr(mojo, "VALUES_PER_CALL", in_call)
         assert (runtime.probability(matrix) == scores).all()
     assert len(runtime.probability(matrix[:0])) == 0
     backwards = load_runtime(kind, tmp_path, names[::-1])
     assert (backwards.probability(matrix[:, ::-1]) == scores).all()
-    backwards._outputs = 1
+    backwards._n_outputs = 1
     with pytest.raises(ScorerError, match=r"the MOJO cannot score: java.lang.ArrayIndexOutOf"):
         backwards.probability(matrix)
