@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from serving.errors import ScorerError
+from serving.model import mojo
+from serving.model.runtimes import load_runtime
 from serving.model.scorer import PortableScorer
 from steps.candidates.queries import importance_of
 from steps.evaluation.intervals import Estimate
@@ -113,6 +116,24 @@ def test_scorers_reproduce_logged_metrics(tracking, candidates, splits):
         for name, value in Estimate(y, scores).metrics.items():
             assert run.data.metrics[f"val_{name}"] == pytest.approx(value, abs=1e-9)
         assert scorer.manifest.threshold == pytest.approx(ks_threshold(y, scores), rel=1e-9)
+
+
+def test_mojos_score_the_same_in_calls_of_any_size(tracking, candidates, splits, monkeypatch):
+    rows = np.asarray(splits.validation.X, dtype=float)[:500]
+    names = splits.names
+    for run in candidates["h2o"]:
+        folder = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="scorer")
+        runtime = load_runtime("mojo", Path(folder), names)
+        scores = runtime.probability(rows)
+        for values in (1, 7 * (len(names) + 3), rows.size):  # a row has three outputs
+            monkeypatch.setattr(mojo, "VALUES_PER_CALL", values)
+            assert (runtime.probability(rows) == scores).all()
+        assert len(runtime.probability(rows[:0])) == 0
+        backwards = load_runtime("mojo", Path(folder), names[::-1])
+        assert (backwards.probability(rows[:, ::-1]) == scores).all()
+    backwards._n_outputs = 1
+    with pytest.raises(ScorerError, match=r"the MOJO cannot score: java.lang.ArrayIndexOutOf"):
+        backwards.probability(rows)
 
 
 def test_scores_are_probabilities_at_training_prior(candidates):

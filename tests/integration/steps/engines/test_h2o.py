@@ -1,14 +1,10 @@
-"""H2O: failures of a search and of a model, XGBoost on many rows, and scores of a MOJO."""
+"""H2O: failures of a search and of a model, and XGBoost on many rows."""
 
 import logging
 
-import numpy as np
 import pytest
 from h2o.estimators import H2OGradientBoostingEstimator
 
-from serving.errors import ScorerError
-from serving.model import mojo
-from serving.model.runtimes import load_runtime
 from steps.engines import h2o as h2o_engine
 from steps.runtime.errors import EngineError
 
@@ -45,27 +41,3 @@ def test_xgboost_sums_histograms_on_many_rows(small_splits, monkeypatch):
     assert methods == ["exact", "hist", "hist"]
     of_a_cluster = h2o_engine.H2OEngine("quick", seed=7, url="http://cluster:54321")
     assert of_a_cluster._algo_parameters(len(fit_on)) == {}
-
-
-def test_mojo_scores_equal_the_model_in_calls_of_any_size(small_splits, monkeypatch, tmp_path):
-    monkeypatch.setitem(h2o_engine.MODELS, "quick", 1)
-    engine = h2o_engine.H2OEngine("quick", seed=7)
-    validation, names = small_splits.validation, small_splits.names
-    with engine.running(small_splits):
-        (model,) = engine.search(small_splits)
-        expected = model.scores(validation)
-        kind = model.export(tmp_path)
-    runtime = load_runtime(kind, tmp_path, names)
-    matrix = np.asarray(validation.X, dtype=float)
-    scores = runtime.probability(matrix)
-    assert np.allclose(scores, expected, atol=1e-6)
-    values = len(names) + 3  # a row has three outputs
-    for in_call in (1, 7 * values, len(matrix) * values):
-        monkeypatch.setattr(mojo, "VALUES_PER_CALL", in_call)
-        assert (runtime.probability(matrix) == scores).all()
-    assert len(runtime.probability(matrix[:0])) == 0
-    backwards = load_runtime(kind, tmp_path, names[::-1])
-    assert (backwards.probability(matrix[:, ::-1]) == scores).all()
-    backwards._n_outputs = 1
-    with pytest.raises(ScorerError, match=r"the MOJO cannot score: java.lang.ArrayIndexOutOf"):
-        backwards.probability(matrix)
