@@ -197,17 +197,18 @@ def test_dictionaries_with_unsigned_indices_are_read():
     assert [row["x"] for row in rows.to_dicts()] == ["b", None, "a"]
 
 
-def test_levels_that_no_row_has_are_not_checked():
+@pytest.mark.parametrize("level", ["no date", "\0"])
+def test_levels_that_no_row_has_are_not_checked(level):
     schema = FeatureSchema([Feature("x", "date", nullable=True)])
-    for levels in ("no date", "\0"):
-        texts = pa.DictionaryArray.from_arrays([1, None], pa.array([levels, "1970-01-01"]))
-        for rows in (
-            schema.parse_batch(pa.RecordBatch.from_arrays([texts], ["x"])),
-            schema.parse_frame(
-                pd.DataFrame({"x": pd.Series([None], dtype=pd.ArrowDtype(pa.null()))})
-            ),
-        ):
-            assert [row["x"] for row in rows.to_dicts()] == ["1970-01-01", None][-len(rows) :]
+    texts = pa.DictionaryArray.from_arrays([1, None], pa.array([level, "1970-01-01"]))
+    rows = schema.parse_batch(pa.RecordBatch.from_arrays([texts], ["x"]))
+    assert [row["x"] for row in rows.to_dicts()] == ["1970-01-01", None]
+
+
+def test_frames_of_arrow_nulls_are_missing_values():
+    schema = FeatureSchema([Feature("x", "date", nullable=True)])
+    nulls = pd.Series([None], dtype=pd.ArrowDtype(pa.null()))  # pandas has a level without rows
+    assert schema.parse_frame(pd.DataFrame({"x": nulls})).to_dicts() == [{"x": None}]
 
 
 @pytest.mark.parametrize("name", [*MIXED.names, "other"])
